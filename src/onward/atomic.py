@@ -38,9 +38,9 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary folder to fill; on leaving, it becomes `path` in one step, replacing what was there.
+    """Yield a temporary folder to fill; on leaving, it becomes `path`, which must not exist yet, in one step.
 
-    If the body raises, the temporary folder is removed and what was at `path` stays.
+    If the body raises, the temporary folder is removed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,8 +52,6 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         for file in temporary.rglob("*"):
             _fsync(file)
         _fsync(temporary)
-        if path.exists():
-            shutil.rmtree(path)
         temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

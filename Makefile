@@ -1,0 +1,54 @@
+# make demo · make test · make check · make bench: each prepares what it needs in .venv first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check
+
+.PHONY: demo test check format bench build clean
+
+demo: $(VENV)/installed
+	$(BIN)/onward train --out runs/demo --overwrite
+	$(BIN)/onward generate runs/demo --prompt "ROMEO:" --max-tokens 150
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror csrc/*.cpp csrc/*.hpp
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/clang-format -i csrc/*.cpp csrc/*.hpp
+
+bench: $(VENV)/installed-dev
+	for benchmark in benchmarks/*.py; do $(BIN)/python $$benchmark || exit 1; done
+
+build: $(VENV)/installed
+
+clean:
+	rm -rf $(VENV) build
+
+# The build tools stay in .venv, so that a change in csrc/ rebuilds only what it touches.
+$(VENV)/tools: constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "onward needs Python 3.11 or newer; choose one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@command -v $${CXX:-c++} > /dev/null || \
+		{ echo "onward needs a C++20 compiler: apt install g++ (Debian, Ubuntu), dnf install gcc-c++ (Fedora), xcode-select --install (macOS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint constraints.txt cmake ninja nanobind scikit-build-core
+	@touch $@
+
+CORE := CMakeLists.txt pyproject.toml $(wildcard csrc/*)
+
+$(VENV)/installed: $(VENV)/tools $(CORE)
+	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,52 @@
+"""The command `onward`: its commands, and how errors leave it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import sys
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+
+from onward.errors import OnwardError
+
+app = App(
+    name="onward",
+    help="From raw text to a transformer that you trained, run and see through.",
+    help_format="markdown",
+    version=lambda: importlib.metadata.version("onward"),
+    default_parameter=Parameter(negative=()),
+)
+app.command("onward.cli.train:train")
+app.command("onward.cli.generate:generate")
+app.command("onward.cli.evaluate:evaluate")
+app.command("onward.cli.tokenizer:app", name="tokenizer")
+
+
+def main() -> None:
+    """Run the command; print what goes wrong in one line, and exit 1 (2 for a command that cannot be understood)."""
+    console = Console(stderr=True)
+    try:
+        app(exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        _complain(console, str(error).splitlines()[0] + "; see --help")
+        sys.exit(2)
+    except OnwardError as error:
+        _complain(console, str(error))
+        sys.exit(1)
+    except BrokenPipeError:
+        # Whoever read our output has left (`| head`); the interpreter must not try to flush to them once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _complain(console, f"{where}{error.strerror or error}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _complain(console: Console, message: str) -> None:
+    console.print("[bold red]error:[/bold red]", end=" ")
+    console.print(message.replace("\n", " "), markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,33 @@
+"""`onward train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from onward.training.options import TrainOptions
+
+
+def train(*texts: Path, options: Annotated[TrainOptions | None, Parameter(name="*")] = None) -> None:
+    """Train a tokenizer and a model on text, from nothing.
+
+    Without texts, the text is the Shakespeare that comes with onward.
+
+    Examples:
+
+        onward train
+        onward train book.txt --minutes 10
+        onward train book.txt --resume
+        onward train stories/ --size base --steps 2000 --out runs/stories
+
+    Parameters
+    ----------
+    texts
+        UTF-8 files, and folders of .txt and .txt.gz files. Each file is a document, or several where it separates
+        them by `<|endoftext|>`.
+    """
+    from onward.training.train import run_training
+
+    run_training(texts, options or TrainOptions())

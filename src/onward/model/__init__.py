@@ -1,0 +1,1 @@
+"""Batches → logits: the parts of a transformer, and the models made of them."""

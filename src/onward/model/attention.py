@@ -1,0 +1,111 @@
+"""Attention: every position gathers, from the positions that it may see, what it looks for."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from onward.model.config import ModelConfig
+from onward.model.hook import HookPoint
+from onward.model.language_model import Pass
+from onward.model.linear import Linear
+from onward.model.norm import make_norm
+
+
+def causal_mask(n_queries: int, n_keys: int, device: torch.device | None = None) -> Bool[Tensor, "q_pos k_pos"]:
+    """True where a query may see a key: its own position and those before it, the queries being the last of the keys.
+
+    >>> causal_mask(2, 3).int().tolist()
+    [[1, 1, 0], [1, 1, 1]]
+    """
+    return torch.ones(n_queries, n_keys, dtype=torch.bool, device=device).tril(n_keys - n_queries)
+
+
+class Attention(nn.Module):
+    """Causal self-attention with many heads (Vaswani et al., 2017, section 3.2).
+
+    Hooks: `q` and `k` (batch, head, pos, d_head), normed and turned as the scores see them; `v` and `z`
+    (batch, head, pos, d_value); `scores` and `pattern` (batch, head, q_pos, k_pos), before and after the softmax;
+    `out` (batch, pos, d_model). Keys and values have n_kv_heads heads, all else n_heads.
+    """
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.n_heads, self.n_kv_heads = config.n_heads, config.n_kv_heads
+        self.q_proj = Linear(config.d_model, config.n_heads * config.d_head, bias=config.bias)
+        self.k_proj = Linear(config.d_model, config.n_kv_heads * config.d_head, bias=config.bias)
+        self.v_proj = Linear(config.d_model, config.n_kv_heads * config.d_value, bias=config.bias)
+        self.o_proj = Linear(config.n_heads * config.d_value, config.d_model, bias=config.bias)
+        self.q_norm = make_norm(config, config.d_head) if config.qk_norm else None
+        self.k_norm = make_norm(config, config.d_head) if config.qk_norm else None
+        self.hook_q = HookPoint()
+        self.hook_k = HookPoint()
+        self.hook_v = HookPoint()
+        self.hook_scores = HookPoint()
+        self.hook_pattern = HookPoint()
+        self.hook_z = HookPoint()
+        self.hook_out = HookPoint()
+
+    def forward(self, resid: Float[Tensor, "batch pos d_model"], shared: Pass) -> Float[Tensor, "batch pos d_model"]:
+        """What attention adds to the residual stream."""
+        q = _split_heads(self.q_proj(resid), self.n_heads)
+        k = _split_heads(self.k_proj(resid), self.n_kv_heads)
+        v = _split_heads(self.v_proj(resid), self.n_kv_heads)
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        if shared.rotation is not None:
+            q, k = shared.rotation(q), shared.rotation(k)
+        q, k, v = self.hook_q(q, shared.hooks), self.hook_k(k, shared.hooks), self.hook_v(v, shared.hooks)
+        if shared.kv_cache is not None:
+            k, v = shared.kv_cache.extend(self.layer, k, v)
+        z = self.explicit(q, k, v, shared) if self._is_watched(shared) else self.fused(q, k, v, shared)
+        z = self.hook_z(z, shared.hooks)
+        return self.hook_out(self.o_proj(z.transpose(1, 2).flatten(2)), shared.hooks)
+
+    def fused(
+        self,
+        q: Float[Tensor, "batch head q_pos d_head"],
+        k: Float[Tensor, "batch kv_head k_pos d_head"],
+        v: Float[Tensor, "batch kv_head k_pos d_value"],
+        shared: Pass,
+    ) -> Float[Tensor, "batch head q_pos d_value"]:
+        """Softmax(q k^T / sqrt(d_head)) v, without ever holding the pattern."""
+        return F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=shared.visible,
+            is_causal=shared.visible is None and q.shape[2] > 1,
+            enable_gqa=self.n_kv_heads != self.n_heads,
+        )
+
+    def explicit(
+        self,
+        q: Float[Tensor, "batch head q_pos d_head"],
+        k: Float[Tensor, "batch kv_head k_pos d_head"],
+        v: Float[Tensor, "batch kv_head k_pos d_value"],
+        shared: Pass,
+    ) -> Float[Tensor, "batch head q_pos d_value"]:
+        """The same step by step, for the eye and for hooks: scores, mask, softmax, pattern, z."""
+        groups = self.n_heads // self.n_kv_heads
+        k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
+        visible = shared.visible
+        if visible is None:
+            visible = causal_mask(q.shape[2], k.shape[2], q.device)
+        scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+        scores = self.hook_scores(scores.masked_fill(~visible, -torch.inf), shared.hooks)
+        pattern = self.hook_pattern(scores.softmax(dim=-1), shared.hooks)
+        return pattern.to(v.dtype) @ v
+
+    def _is_watched(self, shared: Pass) -> bool:
+        hooks = shared.hooks
+        return hooks is not None and (hooks.wants(self.hook_scores.name) or hooks.wants(self.hook_pattern.name))
+
+
+def _split_heads(projected: Float[Tensor, "batch pos width"], n_heads: int) -> Float[Tensor, "batch head pos size"]:
+    return projected.unflatten(-1, (n_heads, -1)).transpose(1, 2)

@@ -1,0 +1,151 @@
+"""Decoder: the autoregressive transformer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from onward.errors import ConfigError, ContextLengthError
+from onward.model.block import BLOCKS
+from onward.model.config import ModelConfig
+from onward.model.hook import HookPoint, Hooks, name_hook_points
+from onward.model.kv_cache import KVCache
+from onward.model.language_model import Pass
+from onward.model.linear import Embedding, Linear
+from onward.model.norm import make_norm
+from onward.model.position import RotaryPositions, SinusoidalPositions
+from onward.tokenizer import Tokenizer
+
+
+class Decoder(nn.Module):
+    """Tokens → embeddings → a stack of blocks → the logits of the next token, at every position.
+
+    The weights are empty until `initialise` or a checkpoint fills them.
+
+    >>> from onward.model.init import initialise
+    >>> model = Decoder(ModelConfig(vocab_size=65, context_length=8, n_layers=2, d_model=16, n_heads=2))
+    >>> initialise(model, seed=1)
+    >>> model(torch.tensor([[1, 2, 3]])).shape
+    torch.Size([1, 3, 65])
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tokenizer: Tokenizer | None = None
+        self.vocab_size, self.context_length = config.vocab_size, config.context_length
+        self.embed = Embedding(config.vocab_size, config.d_model)
+        self.position_embed = _added_positions(config)
+        self.rotary = RotaryPositions(config) if config.positions == "rotary" else None
+        self.blocks = nn.ModuleList(BLOCKS[config.norm_order](config, layer) for layer in range(config.n_layers))
+        self.final_norm = make_norm(config, config.d_model) if config.norm_order == "pre" else nn.Identity()
+        self.unembed = Linear(config.d_model, config.vocab_size, bias=False)
+        if config.tied_embeddings:
+            self.unembed.weight = self.embed.weight
+        self.hook_embed = HookPoint()
+        self.hook_names = name_hook_points(self)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.embed.weight.device
+
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers are learned; a tied matrix counts once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def start(self, batch: int, source: Any = None) -> KVCache:
+        """An empty KV cache for `batch` rows; a decoder reads no source."""
+        if source is not None:
+            raise ConfigError("a Decoder reads no source; give the text as the prompt")
+        return KVCache(self.config, batch, self.device, self.embed.weight.dtype)
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        state: KVCache | None = None,
+        last_only: bool = False,
+        hooks: Hooks | None = None,
+    ) -> Float[Tensor, "batch pos vocab"]:
+        """Logits at each position for the token at the next, or at the last position alone (pos = 1).
+
+        Raises:
+            ContextLengthError: more tokens, those in the state included, than the context has room for.
+            ConfigError: a hook names a place that the model does not have.
+        """
+        resid = self.resid(tokens, state, hooks)
+        return self.unembed(resid[:, -1:] if last_only else resid)
+
+    def resid(
+        self, tokens: Int[Tensor, "batch pos"], state: KVCache | None = None, hooks: Hooks | None = None
+    ) -> Float[Tensor, "batch pos d_model"]:
+        """The residual stream after the last block and the final norm: what `unembed` takes."""
+        n_tokens = tokens.shape[1]
+        if n_tokens > self.context_length:
+            raise ContextLengthError(f"{n_tokens} tokens are over the model's context of {self.context_length}")
+        if hooks is not None:
+            hooks.check(self.hook_names)
+        if state is None:
+            positions, visible = torch.arange(n_tokens, device=tokens.device).unsqueeze(0), None
+        else:
+            positions = state.positions(n_tokens)
+            visible = state.visible(positions)
+        rotation = self.rotary(positions) if self.rotary is not None else None
+        shared = Pass(visible=visible, rotation=rotation, kv_cache=state, hooks=hooks)
+
+        resid = self.hook_embed(self.embed(tokens), shared.hooks)
+        if self.position_embed is not None:
+            resid = resid + self.position_embed(positions)
+        for block in self.blocks:
+            resid = block(resid, shared)
+        if state is not None:
+            state.advance(n_tokens)
+        return self.final_norm(resid)
+
+    def run_with_cache(
+        self, tokens: Int[Tensor, "batch pos"], names: Iterable[str] = ("*",)
+    ) -> tuple[Float[Tensor, "batch pos vocab"], dict[str, Tensor]]:
+        """The logits, and what passed at each place whose name matches `names` (`blocks.*.attn.pattern`, say).
+
+        >>> from onward.model.init import initialise
+        >>> model = Decoder(ModelConfig(vocab_size=65, context_length=8, n_layers=2, d_model=16, n_heads=2))
+        >>> initialise(model, seed=1)
+        >>> logits, cache = model.run_with_cache(torch.tensor([[1, 2, 3]]))
+        >>> cache["blocks.0.attn.pattern"].shape  # batch, head, q_pos, k_pos
+        torch.Size([1, 2, 3, 3])
+        """
+        hooks = Hooks(record=names)
+        with torch.no_grad():
+            logits = self(tokens, hooks=hooks)
+        return logits, hooks.cache
+
+    def to_tokens(self, text: str) -> Int[Tensor, "1 pos"]:
+        """The tokens of `text`, led by the end token as every document is in training."""
+        tokenizer = self._tokenizer()
+        lead = [] if tokenizer.end_token is None else [tokenizer.end_token]
+        return torch.tensor([lead + tokenizer.encode(text)], device=self.device)
+
+    def to_string(self, tokens: Int[Tensor, "*axes"]) -> str:
+        """The text of tokens of any shape, one after the other."""
+        return self._tokenizer().decode(tokens.flatten().tolist())
+
+    def to_str_tokens(self, text: str) -> list[str]:
+        """The pieces of text that `to_tokens` sees, the end token first."""
+        return self._tokenizer().pieces(self.to_tokens(text)[0].tolist())
+
+    def _tokenizer(self) -> Tokenizer:
+        if self.tokenizer is None:
+            raise ConfigError("this model has no tokenizer: set model.tokenizer = onward.Tokenizer.load(...)")
+        return self.tokenizer
+
+
+def _added_positions(config: ModelConfig) -> nn.Module | None:
+    """The module whose vectors are added to the embeddings, for the kinds of positions that are added."""
+    if config.positions == "learned":
+        return Embedding(config.context_length, config.d_model)
+    return SinusoidalPositions(config) if config.positions == "sinusoidal" else None

@@ -1,0 +1,116 @@
+"""A model is a folder: config.json, model.safetensors, tokenizer.json."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from onward.config import from_dict, read_json, to_dict, write_json
+from onward.errors import CheckpointError, ConfigError
+from onward.model.config import ModelConfig
+from onward.model.decoder import Decoder
+from onward.tokenizer import Tokenizer
+
+FORMAT_VERSION = 1
+CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
+
+
+def write_model_folder(folder: Path, model: Decoder) -> None:
+    """Write the model's config, weights and tokenizer into `folder`, which exists."""
+    write_json(folder / CONFIG, {"format": FORMAT_VERSION, "architecture": "decoder", "model": to_dict(model.config)})
+    write_tensors(folder / WEIGHTS, own_weights(model))
+    if model.tokenizer is not None:
+        model.tokenizer.save(folder / TOKENIZER)
+
+
+def read_model_folder(folder: Path, device: torch.device) -> Decoder:
+    """Make the decoder that `folder` holds, its weights loaded and its tokenizer set, ready to run.
+
+    Raises:
+        CheckpointError: a file is missing, cut short, or holds something else than the config says.
+    """
+    model = Decoder(read_model_config(folder)).to(device)
+    load_weights(model, folder)
+    if (folder / TOKENIZER).exists():
+        model.tokenizer = Tokenizer.load(folder / TOKENIZER)
+    return model.eval().requires_grad_(False)
+
+
+def read_model_config(folder: Path) -> ModelConfig:
+    """The config of the decoder that `folder` holds."""
+    path = folder / CONFIG
+    try:
+        values = read_json(path)
+        if values.get("architecture") != "decoder" or not isinstance(values.get("model"), dict):
+            raise CheckpointError(f"{path} is not the config of an onward model; it holds {', '.join(values) or 'nothing'}")
+        if values.get("format") != FORMAT_VERSION:
+            raise CheckpointError(
+                f"{path} has format {values.get('format')}; this onward reads format {FORMAT_VERSION}: use a newer onward"
+            )
+        return from_dict(ModelConfig, values["model"], str(path))
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from None
+
+
+def load_weights(model: Decoder, folder: Path) -> None:
+    """Fill the model's weights from `folder`.
+
+    Raises:
+        CheckpointError: a tensor is missing, not the model's, or of another shape; each is named.
+    """
+    path = folder / WEIGHTS
+    weights, own = read_tensors(path, model.device), own_weights(model)
+    if missing := own.keys() - weights.keys():
+        raise CheckpointError(f"{path} lacks {_some(missing)}: it belongs to another model than {folder / CONFIG}")
+    if extra := weights.keys() - own.keys():
+        raise CheckpointError(f"{path} has {_some(extra)}, unknown to the model of {folder / CONFIG}")
+    for name, weight in own.items():
+        if weight.shape != weights[name].shape:
+            raise CheckpointError(
+                f"{path}: {name} has shape {tuple(weights[name].shape)}; "
+                f"the config makes it {tuple(weight.shape)}"
+            )
+        weight.copy_(weights[name])
+
+
+def own_weights(model: Decoder) -> dict[str, Tensor]:
+    """The model's weights by name, detached; a tied matrix once."""
+    weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    return dict(sorted(weights.items()))
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write named tensors as a safetensors file.
+
+    Raises:
+        OSError: the file cannot be written, for example on a full disk.
+    """
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    except SafetensorError as error:
+        raise OSError(f"cannot write {path}: {error}") from None
+
+
+def read_tensors(path: Path, device: torch.device) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        CheckpointError: the file is missing, cut short, or no safetensors file.
+    """
+    try:
+        tensors: dict[str, Any] = load_file(path, device=str(device))
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no {path}: the checkpoint is not whole") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is cut short or is no safetensors file ({error})") from None
+    return tensors
+
+
+def _some(names: set[str]) -> str:
+    first = sorted(names)[:3]
+    return ", ".join(first) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

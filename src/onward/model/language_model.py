@@ -1,0 +1,48 @@
+"""What every language model answers, and what the layers of one forward pass share."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Protocol
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from onward.model.hook import Hooks
+from onward.model.kv_cache import KVCache
+from onward.model.position import Rotation
+from onward.tokenizer import Tokenizer
+
+
+class LanguageModel(Protocol):
+    """Tokens in, logits of the next token out: all that generation, evaluation and serving ask for.
+
+    A state is what a model remembers between calls: a KVCache, a recurrent hidden state, the last n words. It is made
+    by `start`, passed with every call, and updated in place.
+    """
+
+    tokenizer: Tokenizer | None
+    vocab_size: int
+    context_length: int
+
+    def start(self, batch: int, source: Any = None) -> Any:
+        """A fresh state for `batch` rows; `source` is what an encoder-decoder reads."""
+
+    def __call__(
+        self, tokens: Int[Tensor, "batch pos"], state: Any = None, last_only: bool = False
+    ) -> Float[Tensor, "batch pos vocab"]:
+        """Logits at each position for the token at the next, or at the last position alone (pos = 1)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pass:
+    """What the layers of one forward pass share; made by the model once a pass."""
+
+    visible: Bool[Tensor, "batch 1 q_pos k_pos"] | None = None
+    """Which keys each query may see; None: causal, the queries being the last of the keys."""
+    rotation: Rotation | None = None
+    """The turn of queries and keys at each position, where positions are rotary."""
+    kv_cache: KVCache | None = None
+    """Keys and values of the tokens before."""
+    hooks: Hooks | None = None
+    """What is recorded or edited on the way."""

@@ -1,0 +1,78 @@
+"""How a model knows where a token stands: sinusoidal and rotary positions.
+
+Learned positions are an Embedding of the position (Radford et al., 2018).
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from onward.model.config import ModelConfig
+
+
+def sinusoidal_table(context_length: int, d_model: int) -> Float[Tensor, "pos d_model"]:
+    """Sines in the even columns and cosines in the odd ones, their wavelengths from 2 pi to 10,000 times 2 pi.
+
+    Source: Vaswani et al., Attention Is All You Need, 2017, section 3.5.
+
+    >>> sinusoidal_table(2, 4)[0].tolist()
+    [0.0, 1.0, 0.0, 1.0]
+    """
+    angles = _angles(torch.arange(context_length), d_model, theta=10_000.0)
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)
+
+
+class SinusoidalPositions(nn.Module):
+    """A fixed vector for each position, added to the embedding."""
+
+    table: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.register_buffer("table", sinusoidal_table(config.context_length, config.d_model), persistent=False)
+
+    def forward(self, positions: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
+        """The vectors of these positions."""
+        return self.table[positions]
+
+
+class RotaryPositions(nn.Module):
+    """Queries and keys turned by angles that grow with the position, so that a score depends on the distance alone.
+
+    Source: Su et al., RoFormer, 2021; number i of a head's first half is paired with number i of its second half.
+    """
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        angles = _angles(torch.arange(config.context_length), config.d_head, config.rotary_theta)
+        self.register_buffer("cos", angles.cos(), persistent=False)
+        self.register_buffer("sin", angles.sin(), persistent=False)
+
+    def forward(self, positions: Int[Tensor, "batch pos"]) -> Rotation:
+        """The rotation for these positions, made once a pass."""
+        return Rotation(self.cos[positions].unsqueeze(1), self.sin[positions].unsqueeze(1))
+
+
+class Rotation:
+    """The turn of every position of one pass; `cos` and `sin` have shape (batch, 1, pos, d_head / 2)."""
+
+    def __init__(self, cos: Tensor, sin: Tensor) -> None:
+        self.cos = cos
+        self.sin = sin
+
+    def __call__(self, heads: Float[Tensor, "batch head pos d_head"]) -> Float[Tensor, "batch head pos d_head"]:
+        """Turn queries or keys."""
+        first, second = heads.chunk(2, dim=-1)
+        cos, sin = self.cos.to(heads.dtype), self.sin.to(heads.dtype)
+        return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+
+
+def _angles(positions: Tensor, size: int, theta: float) -> Float[Tensor, "pos half"]:
+    """Position times frequency, for size / 2 frequencies from 1 down to nearly 1 / theta."""
+    frequencies = theta ** (-torch.arange(0, size, 2, dtype=torch.float64) / size)
+    return (positions[:, None] * frequencies).float()

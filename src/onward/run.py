@@ -1,0 +1,141 @@
+"""Run: the folder of one run, with its lock, its metrics and its checkpoints."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from onward.atomic import atomic_file, remove_partial
+from onward.errors import RunError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """What is known after one step."""
+
+    step: int
+    """Steps taken so far."""
+    tokens: int
+    """Target tokens trained on so far."""
+    seconds: float
+    """Time in training so far, over all sessions."""
+    loss: float
+    """Mean loss of this step's batch, in nats per token."""
+    learning_rate: float
+    """The share of the peak learning rate at this step."""
+    gradient_norm: float
+    """Norm of all gradients together, before clipping."""
+    validation_loss: float | None = None
+    """Mean loss on the validation text, in nats per token; only at evaluations."""
+    validation_bits_per_byte: float | None = None
+    """The same in bits per byte of text, which compares across tokenizers."""
+
+
+class Run:
+    """A folder that holds everything of one run; it can be copied to another machine, and it works there.
+
+    | file                      | what it is                                              |
+    |---------------------------|---------------------------------------------------------|
+    | run.toml                  | every setting, as chosen before the first step          |
+    | tokenizer.json            | the tokenizer, trained on the training text             |
+    | data/                     | the tokens of the training and the validation text      |
+    | checkpoints/step-000100/  | a model folder, and the state of the training           |
+    | metrics.jsonl             | one line a step                                         |
+    | samples.txt               | what the model wrote on its way                         |
+    | loss.png                  | the learning curve                                      |
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.config_file = self.folder / "run.toml"
+        self.tokenizer_file = self.folder / "tokenizer.json"
+        self.training_tokens = self.folder / "data" / "training.tokens"
+        self.validation_tokens = self.folder / "data" / "validation.tokens"
+        self.checkpoints = self.folder / "checkpoints"
+        self.metrics_file = self.folder / "metrics.jsonl"
+        self.samples_file = self.folder / "samples.txt"
+        self.loss_picture = self.folder / "loss.png"
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+    def exists(self) -> bool:
+        """Whether the folder holds a run."""
+        return self.config_file.is_file()
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from training in this folder; the operating system frees it, however we end.
+
+        Raises:
+            RunError: another process is training here.
+        """
+        with (self.folder / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(f"another process is training in {self.folder}; wait for it, or give another --out") from None
+            yield
+
+    def clean(self) -> None:
+        """Remove what a killed process left half-written."""
+        remove_partial(self.folder)
+        remove_partial(self.checkpoints)
+
+    def record(self, metrics: Metrics) -> None:
+        """Append one line to metrics.jsonl."""
+        values = {name: value for name, value in dataclasses.asdict(metrics).items() if value is not None}
+        with self.metrics_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+
+    def metrics(self) -> list[Metrics]:
+        """The metrics of every step so far; a last line that a kill cut short is left out."""
+        found = []
+        for number, line in enumerate(self._metrics_lines(), start=1):
+            try:
+                found.append(Metrics(**json.loads(line)))
+            except (ValueError, TypeError):
+                raise RunError(f"{self.metrics_file}, line {number}: not a line of metrics; delete the line") from None
+        return found
+
+    def forget_after(self, step: int) -> None:
+        """Drop the metrics of steps after `step`, which are about to be taken again."""
+        kept = [line for line, metrics in zip(self._metrics_lines(), self.metrics(), strict=True) if metrics.step <= step]
+        with atomic_file(self.metrics_file) as temporary:
+            temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+    def checkpoint_folder(self, step: int) -> Path:
+        """Where the checkpoint of `step` goes."""
+        return self.checkpoints / f"step-{step:06d}"
+
+    def checkpoint_folders(self) -> list[Path]:
+        """The checkpoints that there are, oldest first."""
+        return sorted(self.checkpoints.glob("step-*"), key=lambda folder: int(folder.name.removeprefix("step-")))
+
+    def add_sample(self, step: int, text: str) -> None:
+        """Append what the model wrote at `step` to samples.txt."""
+        with self.samples_file.open("a", encoding="utf-8") as file:
+            file.write(f"--- step {step}\n{text}\n\n")
+
+    def figures(self) -> dict[str, Any]:
+        """The run's last figures: step, tokens, seconds, loss, and those of its last evaluation."""
+        metrics = self.metrics()
+        if not metrics:
+            return {}
+        evaluations = [entry for entry in metrics if entry.validation_loss is not None]
+        last = dataclasses.asdict(metrics[-1])
+        if evaluations:
+            last["validation_loss"] = evaluations[-1].validation_loss
+            last["validation_bits_per_byte"] = evaluations[-1].validation_bits_per_byte
+        return last
+
+    def _metrics_lines(self) -> list[str]:
+        if not self.metrics_file.exists():
+            return []
+        text = self.metrics_file.read_text(encoding="utf-8")
+        return text[: text.rfind("\n") + 1].splitlines()

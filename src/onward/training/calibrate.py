@@ -1,0 +1,81 @@
+"""What is measured before a run begins: the faster type, and how many steps fit into the time."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Literal
+
+import torch
+
+from onward.errors import ConfigError
+from onward.run import Run
+from onward.training.config import RunConfig
+from onward.training.trainer import Trainer
+
+_SECONDS = 1.5
+_MOST_STEPS = 40
+# The machine may get a little slower during the run, and it ends with a checkpoint and a picture.
+_USABLE_SHARE = 0.94
+
+Dtype = Literal["float32", "bfloat16"]
+
+
+def faster_dtype(run: Run, config: RunConfig) -> Dtype:
+    """bfloat16 where the processor has instructions for it and a step is measured to be faster with them."""
+    if not _has_bfloat16(config.training.device):
+        return "float32"
+    dtypes: tuple[Dtype, ...] = ("float32", "bfloat16")
+    return min(
+        dtypes,
+        key=lambda dtype: seconds_a_step(
+            Trainer(run, dataclasses.replace(config, training=dataclasses.replace(config.training, dtype=dtype)))
+        ),
+    )
+
+
+def steps_that_fit(run: Run, config: RunConfig, evaluate_every: int, deadline: float) -> int:
+    """How many steps, with their evaluations, can be taken until `deadline` on the performance counter.
+
+    Args:
+        run: a folder with tokenizer and token files.
+        config: the run's settings but for its steps.
+        evaluate_every: steps between evaluations; 0: ten evaluations in all.
+        deadline: in seconds.
+
+    Raises:
+        ConfigError: not one step fits.
+    """
+    trainer = Trainer(run, config)
+    step_seconds = seconds_a_step(trainer)
+    began = time.perf_counter()
+    trainer.evaluate()
+    evaluation_seconds = time.perf_counter() - began
+    left = (deadline - time.perf_counter()) * _USABLE_SHARE
+    if evaluate_every:
+        steps = int(left / (step_seconds + evaluation_seconds / evaluate_every))
+    else:
+        steps = int((left - 10 * evaluation_seconds) / step_seconds)
+    if steps < 1:
+        raise ConfigError(
+            f"the time is too short: a step takes {step_seconds:.2f} s and an evaluation {evaluation_seconds:.2f} s; "
+            f"give more --minutes, a smaller --size, or --steps"
+        )
+    return steps
+
+
+def seconds_a_step(trainer: Trainer) -> float:
+    """The median time of a step of a trainer that is thrown away afterwards."""
+    trainer.step()
+    seconds: list[float] = []
+    while len(seconds) < _MOST_STEPS and sum(seconds) < _SECONDS:
+        began = time.perf_counter()
+        trainer.step()
+        seconds.append(time.perf_counter() - began)
+    return sorted(seconds)[len(seconds) // 2]
+
+
+def _has_bfloat16(device: str) -> bool:
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device == "cpu" and torch.cpu._is_avx512_bf16_supported()

@@ -1,0 +1,120 @@
+"""Every setting of a run: what run.toml holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Literal
+
+from onward.config import from_dict, read_toml, to_dict, write_toml
+from onward.errors import ConfigError
+from onward.model.config import ModelConfig
+
+FORMAT_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How a model is trained.
+
+    Raises:
+        ConfigError: a value out of its range.
+    """
+
+    seed: int = 1
+    """Decides the first weights and the order of the text."""
+    steps: int
+    """How many times the weights are updated."""
+    batch_size: int = 32
+    """Windows of the text a step."""
+    micro_batch_size: int = 0
+    """Windows at once; gradients of batch_size / micro_batch_size passes are summed. 0: batch_size."""
+    optimizer: Literal["muon", "adamw"] = "muon"
+    """What updates the matrices inside the blocks; embeddings and vectors always have AdamW."""
+    learning_rate: float = 0.003
+    """AdamW's peak learning rate."""
+    muon_learning_rate: float = 0.01
+    """Muon's peak learning rate."""
+    beta1: float = 0.9
+    """AdamW's memory of the gradient."""
+    beta2: float = 0.95
+    """AdamW's memory of the squared gradient."""
+    weight_decay: float = 0.1
+    """Pull of the matrices towards 0, a step, times the learning rate."""
+    warmup_steps: int = 20
+    """Steps over which the learning rate rises from 0 to its peak."""
+    final_learning_rate: float = 0.05
+    """The learning rate of the last step, as a share of the peak, reached along a cosine."""
+    clip_norm: float = 1.0
+    """Gradients are scaled down to this norm."""
+    evaluate_every: int = 0
+    """Steps between evaluations on the validation text; 0: a tenth of the run."""
+    evaluation_tokens: int = 131_072
+    """The most validation tokens of one evaluation."""
+    checkpoint_every: int = 0
+    """Steps between checkpoints; 0: as evaluate_every."""
+    device: str = "cpu"
+    """Where the model is trained: cpu, cuda or mps."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of the matrix products; weights and their updates stay in float32."""
+    threads: int = 1
+    """Processor threads."""
+
+    def __post_init__(self) -> None:
+        for name, default in (
+            ("micro_batch_size", self.batch_size),
+            ("evaluate_every", max(self.steps // 10, 1)),
+        ):
+            if getattr(self, name) == 0:
+                object.__setattr__(self, name, default)
+        if self.checkpoint_every == 0:
+            object.__setattr__(self, "checkpoint_every", self.evaluate_every)
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            least = 0 if field.name in ("seed", "warmup_steps") else 1
+            if type(value) is int and not least <= value < 1 << 53:
+                raise ConfigError(f"training.{field.name} must be at least {least}; got {value}")
+            if type(value) is float and not (math.isfinite(value) and value >= 0):
+                raise ConfigError(f"training.{field.name} must be 0 or above; got {value}")
+        if self.batch_size % self.micro_batch_size:
+            raise ConfigError(
+                f"training.batch_size = {self.batch_size} is not a multiple of "
+                f"micro_batch_size = {self.micro_batch_size}"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """What run.toml holds: what was asked for, and everything that was chosen or measured on the way in."""
+
+    format: int = FORMAT_VERSION
+    """Version of the file's format."""
+    texts: list[str]
+    """The files and folders that the text came from."""
+    size: str
+    """The preset that the model began from."""
+    minutes: float | None = None
+    """The time that `training.steps` was measured to fill."""
+    model: ModelConfig
+    """The shape of the model."""
+    training: TrainingConfig
+    """How it is trained."""
+
+    def save(self, path: Path) -> None:
+        """Write run.toml."""
+        write_toml(path, to_dict(self))
+
+    @classmethod
+    def load(cls, path: Path) -> RunConfig:
+        """Read run.toml.
+
+        Raises:
+            ConfigError: it is missing or broken, has an unknown key, or comes from a newer onward.
+        """
+        values = read_toml(path)
+        if values.get("format") != FORMAT_VERSION:
+            raise ConfigError(
+                f"{path} has format {values.get('format')}; this onward reads format {FORMAT_VERSION}: use a newer onward"
+            )
+        return from_dict(cls, values, str(path))

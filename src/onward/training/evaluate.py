@@ -1,0 +1,117 @@
+"""How well a model predicts a text: loss, bits per byte, perplexity."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from onward.data.batches import Batch, window_batch
+from onward.data.shards import TokenFile
+from onward.data.text import read_documents
+from onward.errors import ConfigError, DataError
+from onward.model.decoder import Decoder
+from onward.tokenizer import Tokenizer
+from onward.training.loss import summed_loss
+
+_TOKENS_AT_ONCE = 8192
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """How well a model predicts a text."""
+
+    n_tokens: int
+    """Tokens predicted."""
+    n_bytes: int
+    """Bytes of text that they stand for."""
+    nats: float
+    """Minus the log-probability of all of them."""
+
+    @property
+    def loss(self) -> float:
+        """Nats per token."""
+        return self.nats / self.n_tokens
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Bits per byte of text, which compares models with different tokenizers."""
+        return self.nats / math.log(2) / self.n_bytes
+
+    @property
+    def perplexity(self) -> float:
+        """The number of equally likely tokens that would be as hard to predict."""
+        return math.exp(self.loss)
+
+
+@torch.inference_mode()
+def evaluate(model: Decoder, tokenizer: Tokenizer, text: TokenFile, *, most_tokens: int | None = None) -> Evaluation:
+    """Predict every token of `text` once, in windows of the model's context that do not overlap.
+
+    Args:
+        model: the model, in whatever type its weights are.
+        tokenizer: the one that the text was encoded with; it says how many bytes a token stands for.
+        text: the first token, an end token, is given; all others are predicted.
+        most_tokens: of a longer text, only so many tokens are predicted, in windows at even distances.
+    """
+    n_targets, length = len(text.tokens) - 1, model.context_length
+    if n_targets < 1:
+        raise DataError("the text has no token to predict; give more text")
+    starts: Sequence[int] = range(0, n_targets, length)
+    if most_tokens is not None and n_targets > most_tokens:
+        at_even_distances = np.linspace(0, n_targets // length - 1, max(most_tokens // length, 1)).astype(int)
+        starts = [starts[index] for index in at_even_distances]
+    byte_lengths = np.array([len(tokenizer.token_bytes(token)) for token in range(tokenizer.vocab_size)])
+    byte_lengths[list(tokenizer.special_tokens.values())] = 0
+    n_tokens = n_bytes = 0
+    nats = 0.0
+    for batch in _windows(text, starts, length):
+        tokens, targets, mask = to_tensors(batch, model.device)
+        nats += float(summed_loss(model(tokens), targets, mask))
+        n_tokens += int(batch.loss_mask.sum())
+        n_bytes += int(byte_lengths[batch.targets[batch.loss_mask]].sum())
+    return Evaluation(n_tokens=n_tokens, n_bytes=max(n_bytes, 1), nats=nats)
+
+
+def evaluate_texts(model: Decoder, paths: Sequence[Path]) -> Evaluation:
+    """Predict every token of text files and folders once; documents are led by the end token, as in training.
+
+    Raises:
+        ConfigError: the model has no tokenizer.
+        DataError: a text that is missing, empty, or no text.
+    """
+    tokenizer = model.tokenizer
+    if tokenizer is None or tokenizer.end_token is None:
+        raise ConfigError("the model has no tokenizer with an end token: set model.tokenizer")
+    documents = read_documents(paths)
+    encoded = [tokenizer.encode_array(document, disallowed_special=()) for document in documents]
+    end = [tokenizer.end_token]
+    starts = np.cumsum([0, *(1 + len(tokens) for tokens in encoded[:-1])])
+    text = TokenFile(
+        tokens=np.concatenate([np.concatenate([end, tokens]) for tokens in encoded]),
+        document_starts=starts.astype(np.uint64),
+        loss_mask=None,
+        vocab_size=tokenizer.vocab_size,
+        n_bytes=sum(len(document.encode()) for document in documents),
+    )
+    return evaluate(model, tokenizer, text)
+
+
+def _windows(text: TokenFile, starts: Sequence[int], length: int) -> Iterator[Batch]:
+    """The windows at `starts`, several at once, and last the one that the text's end cuts short, if it is among them."""
+    whole = [start for start in starts if start + length < len(text.tokens)]
+    at_once = max(_TOKENS_AT_ONCE // length, 1)
+    for first in range(0, len(whole), at_once):
+        yield window_batch(text, whole[first : first + at_once], length)
+    for start in starts[len(whole) :]:
+        yield window_batch(text, [start], len(text.tokens) - 1 - start)
+
+
+def to_tensors(batch: Batch, device: torch.device) -> tuple[Any, Any, Any]:
+    """Tokens, targets and loss mask of a batch as tensors (batch, pos) on `device`."""
+    return tuple(torch.from_numpy(array).to(device) for array in (batch.tokens, batch.targets, batch.loss_mask))  # type: ignore[return-value]

@@ -1,0 +1,34 @@
+"""What a person may ask of a training run; all of it is optional."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """What `onward train` and `onward.train` take beside the text."""
+
+    out: Path | None = None
+    """Folder of the run. [default: runs/ and the name of the first text]"""
+    size: str | None = None
+    """Size of the model: tiny, small, base, gpt2, gpt2-medium, gpt2-large or gpt2-xl. [default: small]"""
+    steps: int | None = None
+    """Update the weights so many times."""
+    minutes: float | None = None
+    """Train for about so many minutes; the steps that fit are measured first. [default: 3, unless --steps is given]"""
+    vocab_size: int | None = None
+    """Tokens in the vocabulary. [default: by the length of the text]"""
+    seed: int | None = None
+    """Decides the first weights and the order of the text. [default: 1]"""
+    checkpoint_every: int | None = None
+    """Steps between checkpoints. [default: a tenth of the run]"""
+    config: Path | None = None
+    """A TOML file with the tables [model] and [training], such as another run's run.toml."""
+    set: list[str] = dataclasses.field(default_factory=list)
+    """One more setting, such as model.n_layers=6 or training.learning_rate=0.002; may be given again."""
+    resume: bool = False
+    """Go on with the run in --out from its newest checkpoint."""
+    overwrite: bool = False
+    """Replace the run in --out."""

@@ -1,0 +1,141 @@
+"""From text files to a run folder that is ready for its first step."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from onward.config import check, check_keys, from_dict, parse_assignments, read_toml
+from onward.data.shards import write_token_file
+from onward.data.text import read_documents, split_documents
+from onward.errors import ConfigError, TokenizerError
+from onward.model.config import PRESETS, ModelConfig
+from onward.run import Run
+from onward.tokenizer import Tokenizer
+from onward.training.calibrate import faster_dtype, steps_that_fit
+from onward.training.config import RunConfig, TrainingConfig
+from onward.training.options import TrainOptions
+from onward.training.recipe import DEFAULT_MINUTES, DEFAULT_SIZE, default_training, default_vocab_size
+
+Say = Callable[[str], None]
+
+
+def prepare(run: Run, texts: Sequence[Path], options: TrainOptions, say: Say) -> None:
+    """Fill the folder of `run`: tokenizer, token files, and run.toml with everything that was chosen.
+
+    Args:
+        run: a folder that exists.
+        texts: text files and folders.
+        options: what was asked for.
+        say: takes a line about what is being done.
+
+    Raises:
+        ConfigError, DataError, TokenizerError: a setting or a text that cannot be used.
+    """
+    began = time.perf_counter()
+    model_settings, training_settings = gather_settings(options)
+    tokenizer = _prepare_tokens(run, texts, model_settings.pop("vocab_size", None), say)
+    size = options.size or DEFAULT_SIZE
+    model = from_dict(
+        ModelConfig, {**PRESETS[size], **model_settings, "vocab_size": tokenizer.vocab_size}, "model settings"
+    )
+    minutes = options.minutes or (None if "steps" in training_settings else DEFAULT_MINUTES)
+    values: dict[str, Any] = {"steps": 1, "device": _best_device(), "threads": torch.get_num_threads()}
+    values |= default_training(model) | training_settings
+    training = from_dict(TrainingConfig, values, "training settings")
+    config = RunConfig(texts=[str(path) for path in texts], size=size, minutes=minutes, model=model, training=training)
+    if "dtype" not in training_settings:
+        values["dtype"] = faster_dtype(run, config)
+        config = dataclasses.replace(config, training=TrainingConfig(**values))
+    if minutes is not None:
+        values["steps"] = steps_that_fit(run, config, values.get("evaluate_every", 0), began + 60 * minutes)
+        config = dataclasses.replace(config, training=TrainingConfig(**values))
+    config.save(run.config_file)
+    say(_describe(config))
+
+
+def _prepare_tokens(run: Run, texts: Sequence[Path], vocab_size: int | None, say: Say) -> Tokenizer:
+    """Split the text, train the tokenizer on the training part alone, and write both parts as token files."""
+    documents = read_documents(texts)
+    training, validation = split_documents(documents)
+    n_bytes = sum(len(document.encode()) for document in training)
+    say(f"text: {n_bytes:,} bytes to train on, {len(documents)} document{'s'[: len(documents) != 1]}")
+    began = time.perf_counter()
+    tokenizer = Tokenizer.train_on(training, vocab_size=vocab_size or default_vocab_size(n_bytes))
+    tokenizer.save(run.tokenizer_file)
+    n_tokens = [
+        _write_tokens(path, part, tokenizer)
+        for path, part in ((run.training_tokens, training), (run.validation_tokens, validation))
+    ]
+    say(
+        f"tokenizer: {tokenizer.vocab_size:,} tokens, {n_bytes / n_tokens[0]:.2f} bytes a token, "
+        f"trained in {time.perf_counter() - began:.1f} s; {n_tokens[0]:,} tokens to train on"
+    )
+    return tokenizer
+
+
+def _write_tokens(path: Path, documents: Sequence[str], tokenizer: Tokenizer) -> int:
+    """Write the tokens of `documents` to a token file, and return how many there are."""
+    if tokenizer.end_token is None:
+        raise TokenizerError("the tokenizer has no end token to part documents with")
+    encoded = [tokenizer.encode_array(document, disallowed_special=()) for document in documents]
+    write_token_file(
+        path,
+        encoded,
+        end_token=tokenizer.end_token,
+        vocab_size=tokenizer.vocab_size,
+        n_bytes=sum(len(document.encode()) for document in documents),
+    )
+    return sum(len(tokens) for tokens in encoded)
+
+
+def _best_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _describe(config: RunConfig) -> str:
+    """What was chosen, in one line."""
+    model, training = config.model, config.training
+    return (
+        f"model: {model.n_layers} layers of width {model.d_model}, {model.n_heads} heads, context {model.context_length}; "
+        f"{training.steps:,} steps of {training.batch_size} windows, {training.dtype} on {training.device}, "
+        f"{training.threads} thread{'s'[: training.threads != 1]}"
+    )
+
+
+def gather_settings(options: TrainOptions) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The model's and the training's settings that were given: by file, then --set, then options of their own.
+
+    Raises:
+        ConfigError: an unknown size, section or key, a value of a wrong type, or two options that exclude each other.
+    """
+    if options.size is not None and options.size not in PRESETS:
+        raise ConfigError(f"there is no size {options.size!r}; there are {', '.join(PRESETS)}")
+    if options.minutes is not None and options.steps is not None:
+        raise ConfigError("--steps and --minutes exclude each other: give one of them")
+    if options.minutes is not None and not 0 < options.minutes < 1e6:
+        raise ConfigError(f"--minutes must be above 0; got {options.minutes}")
+    sources: list[tuple[str, dict[str, Any]]] = [("--set", parse_assignments(options.set))]
+    if options.config is not None:
+        sources.insert(0, (str(options.config), read_toml(options.config)))
+    model: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+    for where, values in sources:
+        check_keys(RunConfig, values, where)
+        model |= check(ModelConfig, values.get("model", {}), f"{where}: model")
+        training |= check(TrainingConfig, values.get("training", {}), f"{where}: training")
+    if options.vocab_size is not None:
+        model["vocab_size"] = options.vocab_size
+    for name in ("seed", "steps", "checkpoint_every"):
+        if (value := getattr(options, name)) is not None:
+            training[name] = value
+    if options.minutes is not None:
+        training.pop("steps", None)
+    return model, training

@@ -1,0 +1,81 @@
+"""A run as one watches it: live in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from onward.run import Metrics
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class ProgressView:
+    """Step, loss, bits per byte, tokens a second and time left, and now and then a sample of text."""
+
+    def __init__(self, n_steps: int, console: Console) -> None:
+        self._n_steps = n_steps
+        self._console = console
+        self._live = console.is_terminal
+        self._bits_per_byte: float | None = None
+        self._first: Metrics | None = None
+        self._last_line = 0.0
+        self._bar = Progress(
+            TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
+            BarColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not self._live,
+        )
+        self._task = self._bar.add_task("", total=n_steps)
+
+    def __enter__(self) -> ProgressView:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def begin(self, step: int) -> None:
+        """Say where the run is taken up, if that is not at its beginning."""
+        if step:
+            self.note(f"resuming after step {step} of {self._n_steps}")
+
+    def update(self, metrics: Metrics) -> None:
+        """Show what is known after one more step."""
+        self._first = self._first or metrics
+        if metrics.validation_bits_per_byte is not None:
+            self._bits_per_byte = metrics.validation_bits_per_byte
+        line = self._figures(metrics, self._first)
+        self._bar.update(self._task, completed=metrics.step, description=line)
+        now = time.monotonic()
+        is_due = metrics.validation_loss is not None or now - self._last_line > _SECONDS_BETWEEN_LINES
+        if not self._live and is_due:
+            self._last_line = now
+            self.note(f"step {metrics.step}/{self._n_steps}  {line}")
+
+    def sample(self, text: str) -> None:
+        """Show what the model writes by now."""
+        for line in text.strip().splitlines()[:8]:
+            self._console.print(f"  [dim]│ {escape(line)}[/dim]", highlight=False, soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """Show a line."""
+        self._console.print(escape(text), highlight=False, soft_wrap=True)
+
+    def _figures(self, metrics: Metrics, first: Metrics) -> str:
+        """Loss, bits per byte, speed and time left, in one line."""
+        figures = [f"loss {metrics.loss:.3f}"]
+        if self._bits_per_byte is not None:
+            figures.append(f"validation {self._bits_per_byte:.3f} bits/byte")
+        if metrics.step > first.step:
+            seconds = metrics.seconds - first.seconds
+            figures.append(f"{(metrics.tokens - first.tokens) / seconds:,.0f} tokens/s")
+            left = seconds / (metrics.step - first.step) * (self._n_steps - metrics.step)
+            figures.append(f"{int(left) // 60}:{int(left) % 60:02d} left")
+        return "  ".join(figures)

@@ -1,0 +1,131 @@
+"""`onward.train`: from text to a trained model in a run folder, or on from where a run was stopped."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from onward.atomic import atomic_folder
+from onward.data.text import bundled_text
+from onward.errors import ConfigError, RunError
+from onward.plots import learning_curve
+from onward.run import Run
+from onward.training.config import RunConfig
+from onward.training.options import TrainOptions
+from onward.training.prepare import gather_settings, prepare
+from onward.training.progress import ProgressView
+from onward.training.trainer import Trainer
+
+
+def train(*texts: str | Path, **options: Any) -> Run:
+    """Train a tokenizer and a model on text files and folders, and return the run with everything that was made.
+
+    Without texts, the text is the Shakespeare that comes with onward. Progress goes to the terminal. Ctrl-C saves
+    what was learned so far; the same call with `resume=True` goes on from there.
+
+    Args:
+        *texts: UTF-8 files, and folders of .txt and .txt.gz files; each file is a document, or several where it
+            separates them by `<|endoftext|>`.
+        **options: the fields of TrainOptions: out, size, steps, minutes, vocab_size, seed, checkpoint_every,
+            config, set, resume, overwrite.
+
+    Raises:
+        DataError: a text that is missing, empty, no text, or too short.
+        ConfigError: a setting that is unknown, out of range, or contradicts another.
+        RunError: the folder exists already, or another process trains in it.
+        CheckpointError: the checkpoint to resume from is broken, or one cannot be saved.
+        TrainingError: the loss is no longer finite.
+    """
+    return run_training([Path(text) for text in texts], TrainOptions(**options))
+
+
+def run_training(texts: Sequence[Path], options: TrainOptions) -> Run:
+    """What `train` does, on options that are put together already."""
+    console = Console()
+    texts = texts or [bundled_text()]
+    run = Run(options.out or Path("runs") / _stem(texts[0]))
+    if options.resume:
+        _check_resumable(run, options)
+    else:
+        _check_free(run, options.overwrite)
+        with atomic_folder(run.folder) as temporary:
+            prepare(Run(temporary), texts, options, lambda line: console.print(line, highlight=False, soft_wrap=True))
+            _remove(run)  # only now that what replaces it is ready
+    config = RunConfig.load(run.config_file)
+    trainer = Trainer(run, config)
+    with ProgressView(config.training.steps, console) as view:
+        trainer.run(view)
+    _draw(run)
+    console.print(summary(run, config), highlight=False, soft_wrap=True)
+    return run
+
+
+def summary(run: Run, config: RunConfig) -> str:
+    """What was made, where it is, and what to do with it next."""
+    figures = run.figures()
+    minutes, seconds = divmod(int(figures["seconds"]), 60)
+    return (
+        f"\n{run.folder}: {figures['step']:,} steps on {figures['tokens']:,} tokens in {minutes}:{seconds:02d} min\n"
+        f"  validation: {figures['validation_loss']:.3f} nats per token, "
+        f"{figures['validation_bits_per_byte']:.3f} bits per byte\n"
+        f"  model:      {run.checkpoint_folder(config.training.steps)}\n"
+        f"  curve:      {run.loss_picture}\n"
+        f"  samples:    {run.samples_file}\n"
+        f'\nnext: onward generate {run.folder} --prompt "..."'
+    )
+
+
+def _stem(text: Path) -> str:
+    return text.resolve().name.split(".")[0] or "run"
+
+
+def _check_resumable(run: Run, options: TrainOptions) -> None:
+    """Refuse to resume what is no run, or was begun with other settings."""
+    if not run.exists():
+        raise RunError(f"there is no run in {run.folder} to resume; leave out --resume to begin one")
+    config = RunConfig.load(run.config_file)
+    _, training = gather_settings(options)
+    asked = {**training, "minutes": options.minutes, "size": options.size}
+    made = {**vars(config.training), "minutes": config.minutes, "size": config.size}
+    for name, value in asked.items():
+        if value is not None and value != made[name]:
+            raise ConfigError(
+                f"{run.folder} was begun with {name} = {made[name]}, not {value}; "
+                f"resume it without that option, or give --overwrite to begin anew"
+            )
+
+
+def _check_free(run: Run, overwrite: bool) -> None:
+    """Make sure that no run is replaced unasked, and that nothing but a run is ever replaced."""
+    if not run.folder.exists():
+        return
+    if not run.exists():
+        raise RunError(f"{run.folder} exists and is not a run; give another folder with --out")
+    if not overwrite:
+        raise RunError(
+            f"{run.folder} exists already; go on with --resume, replace it with --overwrite, "
+            f"or give another folder with --out"
+        )
+
+
+def _remove(run: Run) -> None:
+    """Delete an older run, unless somebody trains in it."""
+    if run.exists():
+        with run.lock():
+            shutil.rmtree(run.folder)
+
+
+def _draw(run: Run) -> None:
+    """Draw the learning curve."""
+    metrics = run.metrics()
+    evaluations = [(entry.step, entry.validation_loss) for entry in metrics if entry.validation_loss is not None]
+    learning_curve(
+        run.loss_picture,
+        title=f"{run.folder.name}: {run.figures()['validation_bits_per_byte']:.3f} bits per byte",
+        training=([entry.step for entry in metrics], [entry.loss for entry in metrics]),
+        validation=([step for step, _ in evaluations], [loss for _, loss in evaluations]),
+    )

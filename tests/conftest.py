@@ -1,0 +1,62 @@
+"""A tiny text, a tiny tokenizer, a tiny model; and the shared data, where there is any."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from onward.model.config import ModelConfig
+from onward.model.decoder import Decoder
+from onward.model.init import initialise
+from onward.tokenizer import Tokenizer
+
+ROOT = Path(__file__).parent.parent
+
+TINY_TEXT = "".join(f"The {number}th line is about onward, the {number + 1}th about — naïve — 日本.\n" for number in range(200))
+
+
+def pytest_configure() -> None:
+    """Refuse to test a core that is older than its sources."""
+    import onward._core as core
+
+    built = Path(core.__file__).stat().st_mtime
+    newer = [source.name for source in (ROOT / "csrc").glob("*.?pp") if source.stat().st_mtime > built]
+    if newer:
+        pytest.exit(f"the core is older than {', '.join(newer)}: run `make build` first", returncode=2)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data that tests compare on; without it, these tests are skipped."""
+    folder = os.environ.get("ONWARD_TEST_DATA")
+    if not folder:
+        pytest.skip("needs the shared data: set ONWARD_TEST_DATA to its folder")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer() -> Tokenizer:
+    return Tokenizer.train_on([TINY_TEXT], vocab_size=300)
+
+
+@pytest.fixture
+def tiny_model(tiny_tokenizer: Tokenizer) -> Decoder:
+    """A decoder with random weights that says different things at every position."""
+    config = ModelConfig(vocab_size=tiny_tokenizer.vocab_size, context_length=32, n_layers=2, d_model=32, n_heads=4)
+    return random_decoder(config, tiny_tokenizer)
+
+
+def random_decoder(config: ModelConfig, tokenizer: Tokenizer | None = None) -> Decoder:
+    """A decoder none of whose weights is 0, so that every part matters."""
+    import torch
+
+    model = Decoder(config)
+    initialise(model, seed=1)
+    random = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=random)
+    model.tokenizer = tokenizer
+    return model.eval().requires_grad_(False)
