@@ -14,7 +14,7 @@ from onward.tokenizer import Tokenizer
 
 ROOT = Path(__file__).parent.parent
 
-TINY_TEXT = "".join(f"The {number}th line is about onward, the {number + 1}th about — naïve — 日本.\n" for number in range(200))
+TINY_TEXT = "".join(f"Line {n} is about onward, line {n + 1} about — naïve — 日本.\n" for n in range(200))
 
 
 def pytest_configure() -> None:

@@ -114,6 +114,19 @@ def check_keys(kind: type[Any], values: dict[str, Any], where: str) -> None:
             raise ConfigError(f"{where}: unknown key {key!r}{hint}; known: {', '.join(known)}")
 
 
+def check_format(values: dict[str, Any], version: int, where: str) -> None:
+    """Refuse a file whose `format` is not `version`.
+
+    Raises:
+        ConfigError: with both versions.
+    """
+    found = values.get("format")
+    if found != version:
+        raise ConfigError(
+            f"{where} has format {found}; this onward reads format {version}: use the onward that wrote it"
+        )
+
+
 def parse_assignments(assignments: list[str]) -> dict[str, dict[str, Any]]:
     """Parse `section.key=value` strings, as given to `--set`; the value is read as TOML, else as a plain string.
 
@@ -153,7 +166,7 @@ def _checked(value: Any, annotation: Any, where: str) -> Any:
     if dataclasses.is_dataclass(annotation):
         if not isinstance(value, dict):
             raise ConfigError(f"{where} must be a table of keys; got {value!r}")
-        return from_dict(typing.cast(type, annotation), value, where)
+        return from_dict(typing.cast("type", annotation), value, where)
     if annotation is float and type(value) is int:
         return float(value)
     if type(value) is not annotation:  # bool is an int to Python, but not to a person who writes a config

@@ -79,7 +79,7 @@ class Run:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise RunError(f"another process is training in {self.folder}; wait for it, or give another --out") from None
+                raise RunError(f"another process trains in {self.folder}; wait for it, or give another --out") from None
             yield
 
     def clean(self) -> None:
@@ -105,7 +105,8 @@ class Run:
 
     def forget_after(self, step: int) -> None:
         """Drop the metrics of steps after `step`, which are about to be taken again."""
-        kept = [line for line, metrics in zip(self._metrics_lines(), self.metrics(), strict=True) if metrics.step <= step]
+        lines = zip(self._metrics_lines(), self.metrics(), strict=True)
+        kept = [line for line, metrics in lines if metrics.step <= step]
         with atomic_file(self.metrics_file) as temporary:
             temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 

@@ -9,19 +9,30 @@ import sys
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
+from onward.cli.evaluate import evaluate
+from onward.cli.generate import generate
+from onward.cli.tokenizer import app as tokenizer
+from onward.cli.train import train
 from onward.errors import OnwardError
 
 app = App(
     name="onward",
-    help="From raw text to a transformer that you trained, run and see through.",
+    help="""From raw text to a transformer that you trained, run and see through.
+
+```
+onward train book.txt --minutes 3
+onward generate runs/book --prompt "Once upon a time"
+onward evaluate runs/book other.txt
+onward tokenizer encode runs/book "some text"
+```""",
     help_format="markdown",
     version=lambda: importlib.metadata.version("onward"),
     default_parameter=Parameter(negative=()),
 )
-app.command("onward.cli.train:train")
-app.command("onward.cli.generate:generate")
-app.command("onward.cli.evaluate:evaluate")
-app.command("onward.cli.tokenizer:app", name="tokenizer")
+app.command(train)
+app.command(generate)
+app.command(evaluate)
+app.command(tokenizer)
 
 
 def main() -> None:
@@ -50,3 +61,7 @@ def main() -> None:
 def _complain(console: Console, message: str) -> None:
     console.print("[bold red]error:[/bold red]", end=" ")
     console.print(message.replace("\n", " "), markup=False, highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -11,18 +11,14 @@ def evaluate(model: Path, text: Path, /, *more: Path) -> None:
     Every byte is scored once, in windows of the model's context that do not overlap. Bits per byte compare across
     models with different tokenizers.
 
-    Examples:
+    ```
+    onward evaluate runs/demo other.txt
+    ```
 
-        onward evaluate runs/demo other.txt
-
-    Parameters
-    ----------
-    model
-        A run folder, a checkpoint in it, or any model folder.
-    text
-        A UTF-8 file, or a folder of .txt and .txt.gz files.
-    more
-        More of them.
+    Args:
+        model: A run folder, a checkpoint in it, or any model folder.
+        text: A UTF-8 file, or a folder of .txt and .txt.gz files.
+        more: More of them.
     """
     import onward
     from onward.training.evaluate import evaluate_texts

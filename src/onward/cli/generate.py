@@ -18,28 +18,20 @@ def generate(
 ) -> None:
     """Write on from a prompt, streamed as it comes.
 
-    Examples:
+    ```
+    onward generate runs/demo --prompt "ROMEO:"
+    onward generate runs/demo --temperature 0
+    onward generate runs/demo --prompt "First Citizen:" --top-p 0.9 --seed 1
+    ```
 
-        onward generate runs/demo --prompt "ROMEO:"
-        onward generate runs/demo --temperature 0
-        onward generate runs/demo --prompt "First Citizen:" --top-p 0.9 --seed 1
-
-    Parameters
-    ----------
-    model
-        A run folder, a checkpoint in it, or any model folder.
-    prompt
-        What the text begins with; empty: the model begins a document of its own.
-    max_tokens
-        Stop after so many tokens, unless the document ends before.
-    temperature
-        0 always takes the likeliest token; 1 draws as the model says.
-    top_k
-        Draw from the k likeliest tokens only.
-    top_p
-        Draw from the fewest likeliest tokens whose probabilities reach p together.
-    seed
-        The same seed gives the same text.
+    Args:
+        model: A run folder, a checkpoint in it, or any model folder.
+        prompt: What the text begins with; empty: the model begins a document of its own.
+        max_tokens: Stop after so many tokens, unless the document ends before.
+        temperature: 0 always takes the likeliest token; 1 draws as the model says.
+        top_k: Draw from the k likeliest tokens only.
+        top_p: Draw from the fewest likeliest tokens whose probabilities reach p together.
+        seed: The same seed gives the same text.
     """
     import onward
 

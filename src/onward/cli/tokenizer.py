@@ -13,16 +13,13 @@ app = App(name="tokenizer", help="Look at what a tokenizer makes of a text.")
 def encode(tokenizer: Path, text: str, /) -> None:
     """Show the pieces of a text and their ids.
 
-    Examples:
+    ```
+    onward tokenizer encode runs/demo "What light through yonder window breaks?"
+    ```
 
-        onward tokenizer encode runs/demo "What light through yonder window breaks?"
-
-    Parameters
-    ----------
-    tokenizer
-        A run folder, a tokenizer.json, or a folder with GPT-2's encoder.json and vocab.bpe.
-    text
-        What to encode.
+    Args:
+        tokenizer: A run folder, a tokenizer.json, or a folder with GPT-2's encoder.json and vocab.bpe.
+        text: What to encode.
     """
     from onward.tokenizer import Tokenizer
 

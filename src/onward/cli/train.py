@@ -10,23 +10,21 @@ from cyclopts import Parameter
 from onward.training.options import TrainOptions
 
 
-def train(*texts: Path, options: Annotated[TrainOptions | None, Parameter(name="*")] = None) -> None:
+def train(*texts: Path, options: Annotated[TrainOptions | None, Parameter(name="*", show_default=False)] = None) -> None:
     """Train a tokenizer and a model on text, from nothing.
 
     Without texts, the text is the Shakespeare that comes with onward.
 
-    Examples:
+    ```
+    onward train
+    onward train book.txt --minutes 10
+    onward train book.txt --resume
+    onward train stories/ --size base --steps 2000 --out runs/stories
+    ```
 
-        onward train
-        onward train book.txt --minutes 10
-        onward train book.txt --resume
-        onward train stories/ --size base --steps 2000 --out runs/stories
-
-    Parameters
-    ----------
-    texts
-        UTF-8 files, and folders of .txt and .txt.gz files. Each file is a document, or several where it separates
-        them by `<|endoftext|>`.
+    Args:
+        texts: UTF-8 files, and folders of .txt and .txt.gz files. Each file is a document, or several where it separates
+            them by `<|endoftext|>`.
     """
     from onward.training.train import run_training
 

@@ -94,9 +94,7 @@ def _decode(
     model: LanguageModel, tokenizer: Tokenizer, tokens: list[int], max_tokens: int, sampling: Sampling
 ) -> Iterator[str]:
     decoder = tokenizer.stream_decoder()
-    for token in stream_tokens(
-        model, tokens, max_tokens=max_tokens, sampling=sampling, end_token=tokenizer.end_token
-    ):
+    for token in stream_tokens(model, tokens, max_tokens=max_tokens, sampling=sampling, end_token=tokenizer.end_token):
         if piece := decoder.push(token):
             yield piece
     if piece := decoder.finish():

@@ -76,8 +76,6 @@ def next_probabilities(logits: Float[Tensor, "*batch vocab"], sampling: Sampling
     return logits.softmax(dim=-1)
 
 
-def choose(
-    logits: Float[Tensor, "batch vocab"], sampling: Sampling, random: torch.Generator
-) -> Int[Tensor, " batch"]:
+def choose(logits: Float[Tensor, "batch vocab"], sampling: Sampling, random: torch.Generator) -> Int[Tensor, " batch"]:
     """Draw the next token of each row."""
     return torch.multinomial(next_probabilities(logits, sampling), 1, generator=random).squeeze(-1)

@@ -108,4 +108,4 @@ class Attention(nn.Module):
 
 
 def _split_heads(projected: Float[Tensor, "batch pos width"], n_heads: int) -> Float[Tensor, "batch head pos size"]:
-    return projected.unflatten(-1, (n_heads, -1)).transpose(1, 2)
+    return projected.view(*projected.shape[:-1], n_heads, -1).transpose(1, 2)

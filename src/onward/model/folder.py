@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from onward.config import from_dict, read_json, to_dict, write_json
+from onward.config import check_format, from_dict, read_json, to_dict, write_json
 from onward.errors import CheckpointError, ConfigError
 from onward.model.config import ModelConfig
 from onward.model.decoder import Decoder
@@ -47,11 +47,8 @@ def read_model_config(folder: Path) -> ModelConfig:
     try:
         values = read_json(path)
         if values.get("architecture") != "decoder" or not isinstance(values.get("model"), dict):
-            raise CheckpointError(f"{path} is not the config of an onward model; it holds {', '.join(values) or 'nothing'}")
-        if values.get("format") != FORMAT_VERSION:
-            raise CheckpointError(
-                f"{path} has format {values.get('format')}; this onward reads format {FORMAT_VERSION}: use a newer onward"
-            )
+            raise CheckpointError(f"{path} is not the config of an onward model; its keys: {', '.join(values)}")
+        check_format(values, FORMAT_VERSION, str(path))
         return from_dict(ModelConfig, values["model"], str(path))
     except ConfigError as error:
         raise CheckpointError(str(error)) from None
@@ -72,8 +69,7 @@ def load_weights(model: Decoder, folder: Path) -> None:
     for name, weight in own.items():
         if weight.shape != weights[name].shape:
             raise CheckpointError(
-                f"{path}: {name} has shape {tuple(weights[name].shape)}; "
-                f"the config makes it {tuple(weight.shape)}"
+                f"{path}: {name} has shape {tuple(weights[name].shape)}; the config makes it {tuple(weight.shape)}"
             )
         weight.copy_(weights[name])
 

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Literal
 
-from onward.config import from_dict, read_toml, to_dict, write_toml
+from onward.config import check_format, from_dict, read_toml, to_dict, write_toml
 from onward.errors import ConfigError
 from onward.model.config import ModelConfig
 
@@ -113,8 +113,5 @@ class RunConfig:
             ConfigError: it is missing or broken, has an unknown key, or comes from a newer onward.
         """
         values = read_toml(path)
-        if values.get("format") != FORMAT_VERSION:
-            raise ConfigError(
-                f"{path} has format {values.get('format')}; this onward reads format {FORMAT_VERSION}: use a newer onward"
-            )
+        check_format(values, FORMAT_VERSION, str(path))
         return from_dict(cls, values, str(path))

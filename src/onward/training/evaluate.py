@@ -103,7 +103,7 @@ def evaluate_texts(model: Decoder, paths: Sequence[Path]) -> Evaluation:
 
 
 def _windows(text: TokenFile, starts: Sequence[int], length: int) -> Iterator[Batch]:
-    """The windows at `starts`, several at once, and last the one that the text's end cuts short, if it is among them."""
+    """The windows at `starts`, several at once, and last the one that the text's end cuts short, if there."""
     whole = [start for start in starts if start + length < len(text.tokens)]
     at_once = max(_TOKENS_AT_ONCE // length, 1)
     for first in range(0, len(whole), at_once):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,8 +32,9 @@ class Optimizer:
         vectors = [p for p in self._parameters.values() if p.ndim < 2]
         if config.optimizer == "adamw":
             tables, hidden = tables + hidden, []
+        groups: list[dict[str, Any]] = [{"params": tables}, {"params": vectors, "weight_decay": 0.0}]
         adamw = torch.optim.AdamW(
-            [{"params": tables}, {"params": vectors, "weight_decay": 0.0}],
+            groups,
             lr=config.learning_rate,
             betas=(config.beta1, config.beta2),
             weight_decay=config.weight_decay,

@@ -104,8 +104,9 @@ def _describe(config: RunConfig) -> str:
     """What was chosen, in one line."""
     model, training = config.model, config.training
     return (
-        f"model: {model.n_layers} layers of width {model.d_model}, {model.n_heads} heads, context {model.context_length}; "
-        f"{training.steps:,} steps of {training.batch_size} windows, {training.dtype} on {training.device}, "
+        f"model: {model.n_layers} layers of width {model.d_model}, {model.n_heads} heads, "
+        f"context {model.context_length}\n"
+        f"training: {training.steps:,} steps of {training.batch_size} windows, {training.dtype} on {training.device}, "
         f"{training.threads} thread{'s'[: training.threads != 1]}"
     )
 

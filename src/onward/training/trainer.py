@@ -25,7 +25,8 @@ from onward.training.optimizer import Optimizer
 from onward.training.progress import ProgressView
 from onward.training.schedule import learning_rate_share
 
-SAMPLE_TOKENS = 80
+_SAMPLE_TOKENS = 80
+_LEARNING_RATES = ("learning_rate", "muon_learning_rate")
 
 
 class Trainer:
@@ -69,7 +70,7 @@ class Trainer:
             with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.config.dtype == "bfloat16"):
                 logits = self.model(tokens)
             micro_loss = summed_loss(logits, targets, loss_mask) / n_targets
-            micro_loss.backward()
+            torch.autograd.backward(micro_loss)
             loss += micro_loss.item()
         gradient_norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm))
         if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
@@ -89,9 +90,7 @@ class Trainer:
 
     def evaluate(self) -> Evaluation:
         """Predict the validation text."""
-        return evaluate(
-            self.model, self.tokenizer, self.validation_text, most_tokens=self.config.evaluation_tokens
-        )
+        return evaluate(self.model, self.tokenizer, self.validation_text, most_tokens=self.config.evaluation_tokens)
 
     def run(self, view: ProgressView) -> None:
         """Take every step that is left, beginning at the newest checkpoint; evaluate, sample and save on the way.
@@ -143,15 +142,15 @@ class Trainer:
         save_checkpoint(self.folder, self.model, self.optimizer, self.state)
 
     def _sample(self, view: ProgressView) -> None:
-        text = generate(self.model, max_tokens=SAMPLE_TOKENS, seed=self.config.seed)
+        text = generate(self.model, max_tokens=_SAMPLE_TOKENS, seed=self.config.seed)
         self.folder.add_sample(self.state.step, text)
         view.sample(text)
 
     def _not_finite(self, loss: float, gradient_norm: float) -> str:
         folders = self.folder.checkpoint_folders()
         last = f"the last good checkpoint is {folders[-1]}" if folders else "there is no checkpoint before it"
+        lower = [f"--set training.{name}={getattr(self.config, name) / 3:.2g}" for name in _LEARNING_RATES]
         return (
             f"step {self.state.step + 1}: the loss is {loss} and the gradient's norm {gradient_norm}; {last}; "
-            f"train anew with lower learning rates, such as --set training.learning_rate={self.config.learning_rate / 3:.2g} "
-            f"--set training.muon_learning_rate={self.config.muon_learning_rate / 3:.2g}"
+            f"train anew with lower learning rates, such as {' '.join(lower)}"
         )

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onward.data.text import bundled_text, read_documents, split_documents
+from onward.errors import DataError
+
+
+def test_bundled_text_is_the_usual_one() -> None:
+    """1,115,394 characters, 65 different ones, as everybody has it."""
+    (text,) = read_documents([bundled_text()])
+    assert (len(text), len(set(text))) == (1_115_394, 65)
+
+
+def test_files_folders_and_separators(tmp_path: Path) -> None:
+    (tmp_path / "b.txt").write_bytes(b"two\r\n<|endoftext|>three<|endoftext|>\n")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "c.txt.gz").write_bytes(gzip.compress("vier é".encode()))
+    (tmp_path / "a.txt").write_bytes("\ufeffone".encode())
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG")
+    assert read_documents([tmp_path]) == ["one", "two\r\n", "three", "vier é"]
+    assert read_documents([tmp_path / "a.txt", tmp_path / "a.txt"]) == ["one", "one"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", b"", r"a\.txt is empty"),
+        ("a.txt", b" \n\n", r"a\.txt is empty"),
+        ("a.txt", b"<|endoftext|>", r"a\.txt is empty"),
+        ("a.txt", b"good \xff bad", r"a\.txt is not UTF-8 text: byte 0xff at offset 5; convert it"),
+        ("a.txt", b"abc\x00def", r"a\.txt looks like a binary file: a NUL byte at offset 3"),
+        ("a.txt", b"\x89PNG\r\n\x1a\n\x00", r"a\.txt is not UTF-8 text: byte 0x89 at offset 0"),
+        ("a.txt.gz", b"not gzip", r"cannot read .*a\.txt\.gz"),
+        ("a.txt.gz", gzip.compress(b"x" * 9999)[:-9], r"cannot read .*a\.txt\.gz"),
+    ],
+)
+def test_bad_files_are_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read_documents([tmp_path / name])
+
+
+def test_missing_file_and_folder_without_text(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"there is no file .*nowhere\.txt"):
+        read_documents([tmp_path / "nowhere.txt"])
+    with pytest.raises(DataError, match="has no .txt or .txt.gz file"):
+        read_documents([tmp_path])
+
+
+@given(st.lists(st.text(min_size=1), min_size=1, max_size=60))
+def test_split_keeps_every_character_once(documents: list[str]) -> None:
+    training, validation = split_documents(documents)
+    assert sorted("".join(training + validation)) == sorted("".join(documents))
+    assert sum(map(len, validation)) >= 0.01 * sum(map(len, documents)) or not validation
+
+
+def test_few_documents_give_their_ends() -> None:
+    training, validation = split_documents(["a" * 100, "b" * 50])
+    assert (training, validation) == (["a" * 90, "b" * 45], ["a" * 10, "b" * 5])
+
+
+def test_one_document_gives_its_last_tenth() -> None:
+    (text,) = read_documents([bundled_text()])
+    training, validation = split_documents([text])
+    assert "".join(training + validation) == text
+    assert len(training[0]) == int(0.9 * len(text))
+
+
+def test_many_documents_are_interleaved() -> None:
+    documents = [f"document {number:03d}" for number in range(100)]
+    training, validation = split_documents(documents)
+    assert validation == documents[9::10]
+    assert training == [document for document in documents if document not in validation]

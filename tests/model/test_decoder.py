@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from tests.conftest import random_decoder
+
+from onward.errors import ConfigError, ContextLengthError
+from onward.model.config import ModelConfig, preset
+from onward.model.decoder import Decoder
+from onward.model.hook import Hooks
+from onward.model.init import initialise
+
+FORMS: dict[str, dict[str, Any]] = {
+    "modern": {},
+    "gpt2": {"norm": "layer", "positions": "learned", "activation": "gelu", "qk_norm": False, "bias": True},
+    "vaswani": {"norm": "layer", "norm_order": "post", "positions": "sinusoidal", "activation": "relu", "bias": True},
+    "sizes apart": {"d_head": 6, "d_value": 3, "d_mlp": 20, "n_kv_heads": 2, "tied_embeddings": True},
+}
+TOKENS = torch.randint(50, (3, 12), generator=torch.Generator().manual_seed(1))
+
+
+def decoder(**changes: Any) -> Decoder:
+    settings = {"vocab_size": 50, "context_length": 16, "n_layers": 2, "d_model": 16, "n_heads": 4}
+    return random_decoder(ModelConfig(**{**settings, **changes}))
+
+
+@pytest.fixture(params=FORMS)
+def form(request: pytest.FixtureRequest) -> Decoder:
+    return decoder(**FORMS[request.param])
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("gpt2", 124_439_808),
+        ("gpt2-medium", 354_823_168),
+        ("gpt2-large", 774_030_080),
+        ("gpt2-xl", 1_557_611_200),
+    ],
+)
+def test_published_parameter_counts(name: str, published: int) -> None:
+    with torch.device("meta"):
+        assert Decoder(preset(name)).n_parameters == published
+
+
+def test_later_tokens_do_not_change_earlier_logits(form: Decoder) -> None:
+    changed = TOKENS.clone()
+    changed[:, 7:] = (changed[:, 7:] + 1) % 50
+    before, after = form(TOKENS), form(changed)
+    torch.testing.assert_close(before[:, :7], after[:, :7])
+    assert not torch.allclose(before[:, 7:], after[:, 7:])
+
+
+def test_every_earlier_token_counts(form: Decoder) -> None:
+    for position in range(12):
+        changed = TOKENS.clone()
+        changed[:, position] = (changed[:, position] + 1) % 50
+        assert (form(TOKENS)[:, -1] - form(changed)[:, -1]).abs().max() > 1e-6, position
+
+
+@pytest.mark.parametrize("cuts", [[12], [1] * 12, [5, 1, 1, 4, 1], [3, 9]])
+def test_cached_logits_are_the_uncached(form: Decoder, cuts: list[int]) -> None:
+    expected = form(TOKENS)
+    state, parts, first = form.start(3), [], 0
+    for n_tokens in cuts:
+        parts.append(form(TOKENS[:, first : first + n_tokens], state))
+        first += n_tokens
+    largest = float(expected.abs().max())
+    torch.testing.assert_close(torch.cat(parts, dim=1), expected, rtol=0, atol=1e-5 * largest)
+
+
+def test_rows_of_one_cache_may_have_different_lengths(form: Decoder) -> None:
+    """Rows of 3, 7 and 5 tokens, padded to 7, go on as each would alone."""
+    lengths = [3, 7, 5]
+    state = form.start(3)
+    form(TOKENS[:, :7], state)
+    state.lengths = list(lengths)
+    for offset in range(3):
+        fresh = torch.stack([TOKENS[row, length + offset] for row, length in enumerate(lengths)])
+        logits = form(fresh[:, None], state)
+        for row, length in enumerate(lengths):
+            alone = form(TOKENS[row : row + 1, : length + offset + 1], last_only=True)
+            torch.testing.assert_close(logits[row], alone[0], rtol=0, atol=1e-5 * float(alone.abs().max()))
+
+
+def test_last_only_is_the_last(form: Decoder) -> None:
+    torch.testing.assert_close(form(TOKENS, last_only=True), form(TOKENS)[:, -1:])
+
+
+def test_hooks_change_nothing_by_looking(form: Decoder) -> None:
+    logits, cache = form.run_with_cache(TOKENS)
+    torch.testing.assert_close(logits, form(TOKENS), atol=1e-5, rtol=1e-4)
+    assert set(cache) == set(form.hook_names)
+
+
+def test_recorded_shapes_and_meaning() -> None:
+    model = decoder(d_head=6, d_value=3, n_kv_heads=2)
+    _, cache = model.run_with_cache(TOKENS)
+    shapes = {name.removeprefix("blocks.1."): tuple(value.shape) for name, value in cache.items()}
+    assert shapes["embed"] == shapes["resid_pre"] == shapes["resid_mid"] == shapes["resid_post"] == (3, 12, 16)
+    assert shapes["attn.q"] == (3, 4, 12, 6)
+    assert shapes["attn.k"] == (3, 2, 12, 6)
+    assert shapes["attn.v"] == (3, 2, 12, 3)
+    assert shapes["attn.scores"] == shapes["attn.pattern"] == (3, 4, 12, 12)
+    assert shapes["attn.z"] == (3, 4, 12, 3)
+    assert shapes["mlp.pre"] == shapes["mlp.post"] == (3, 12, 64)
+    pattern = cache["blocks.0.attn.pattern"]
+    torch.testing.assert_close(pattern.sum(-1), torch.ones(3, 4, 12))
+    assert float(pattern.triu(1).abs().max()) == 0.0
+    torch.testing.assert_close(cache["blocks.0.resid_post"], cache["blocks.0.resid_mid"] + cache["blocks.0.mlp.out"])
+    torch.testing.assert_close(model.unembed(model.final_norm(cache["blocks.1.resid_post"])), model(TOKENS))
+
+
+def test_some_names_only() -> None:
+    _, cache = decoder().run_with_cache(TOKENS, names=["blocks.*.attn.pattern", "embed"])
+    assert list(cache) == ["embed", "blocks.0.attn.pattern", "blocks.1.attn.pattern"]
+
+
+def test_an_edit_changes_what_follows() -> None:
+    model = decoder()
+    ablated = model(TOKENS, hooks=Hooks(edit={"blocks.*.mlp.out": torch.zeros_like}))
+    for block in model.blocks:
+        torch.nn.init.zeros_(block.mlp.down_proj.weight)
+    torch.testing.assert_close(ablated, model(TOKENS))
+
+
+def test_a_hook_that_names_no_place_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"no place 'blocks\.7\.mlp'; it has embed, blocks\.0\."):
+        decoder()(TOKENS, hooks=Hooks(record=["blocks.7.mlp"]))
+
+
+def test_a_fresh_model_knows_nothing() -> None:
+    """Zero output projections: every block is the identity, and the loss is near that of guessing."""
+    config = ModelConfig(vocab_size=50, context_length=16, n_layers=2, d_model=64, n_heads=4)
+    model = Decoder(config)
+    initialise(model, seed=1)
+    model.requires_grad_(False)
+    loss = torch.nn.functional.cross_entropy(model(TOKENS)[:, :-1].flatten(0, 1), TOKENS[:, 1:].flatten())
+    assert abs(float(loss) - torch.tensor(50.0).log()) < 0.1
+    _, cache = model.run_with_cache(TOKENS)
+    assert torch.equal(cache["embed"], cache["blocks.1.resid_post"])
+
+
+def test_same_seed_same_weights() -> None:
+    def weights(seed: int) -> list[torch.Tensor]:
+        model = Decoder(ModelConfig(vocab_size=50, context_length=16, n_layers=2, d_model=16, n_heads=4))
+        initialise(model, seed)
+        return list(model.parameters())
+
+    assert all(itertools.starmap(torch.equal, zip(weights(1), weights(1), strict=True)))
+    assert not torch.equal(weights(1)[0], weights(2)[0])
+
+
+def test_too_many_tokens() -> None:
+    model = decoder()
+    with pytest.raises(ContextLengthError, match="17 tokens are over the model's context of 16"):
+        model(torch.zeros(1, 17, dtype=torch.long))
+    state = model.start(1)
+    model(torch.zeros(1, 16, dtype=torch.long), state)
+    with pytest.raises(ContextLengthError, match="16 tokens and 1 more are over the context of 16"):
+        model(torch.zeros(1, 1, dtype=torch.long), state)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n_heads": 0}, "n_heads must be between 1 and"),
+        ({"d_model": -4}, "d_model must be between 1 and"),
+        ({"n_kv_heads": 3}, "n_heads = 4 is not a multiple of n_kv_heads = 3"),
+        ({"d_head": 3}, "d_head = 3 must be even"),
+        ({"positions": "sinusoidal", "d_model": 15, "d_head": 4}, "d_model = 15 must be even"),
+        ({"vocab_size": 1 << 40}, "vocab_size must be between 1 and"),
+    ],
+)
+def test_configs_that_make_no_sense(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        decoder(**changes)
+
+
+def test_unknown_size() -> None:
+    with pytest.raises(ConfigError, match="no size 'huge'; there are tiny, small"):
+        preset("huge")

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from onward.data.shards import TokenFile
+from onward.errors import DataError
+from onward.model.decoder import Decoder
+from onward.tokenizer import Tokenizer
+from onward.training.evaluate import evaluate, evaluate_texts
+from tests.conftest import TINY_TEXT
+
+
+def token_file(tokenizer: Tokenizer, text: str) -> TokenFile:
+    assert tokenizer.end_token is not None
+    return TokenFile(
+        tokens=np.array([tokenizer.end_token, *tokenizer.encode(text)]),
+        document_starts=np.zeros(1, np.uint64),
+        loss_mask=None,
+        vocab_size=tokenizer.vocab_size,
+        n_bytes=len(text.encode()),
+    )
+
+
+@pytest.mark.parametrize("length", [1, 20, 500, 3000])
+def test_every_byte_is_scored_once(tiny_model: Decoder, tiny_tokenizer: Tokenizer, length: int) -> None:
+    """Against the plain loop: window by window, token by token."""
+    text = token_file(tiny_tokenizer, TINY_TEXT[:length])
+    result = evaluate(tiny_model, tiny_tokenizer, text)
+    nats, tokens = 0.0, torch.from_numpy(text.tokens)
+    for first in range(0, len(tokens) - 1, 32):
+        window = tokens[first : first + 33]
+        log_probabilities = tiny_model(window[None, :-1])[0].log_softmax(-1)
+        nats -= sum(float(log_probabilities[at, token]) for at, token in enumerate(window[1:]))
+    assert math.isclose(result.nats, nats, rel_tol=1e-4)
+    assert (result.n_tokens, result.n_bytes) == (len(tokens) - 1, text.n_bytes)
+    assert math.isclose(result.bits_per_byte, nats / math.log(2) / text.n_bytes, rel_tol=1e-4)
+    assert math.isclose(result.perplexity, math.exp(nats / (len(tokens) - 1)), rel_tol=1e-3)
+
+
+def test_a_model_that_knows_nothing_needs_the_logarithm_of_the_vocabulary(
+    tiny_model: Decoder, tiny_tokenizer: Tokenizer
+) -> None:
+    torch.nn.init.zeros_(tiny_model.unembed.weight)
+    result = evaluate(tiny_model, tiny_tokenizer, token_file(tiny_tokenizer, TINY_TEXT))
+    assert math.isclose(result.loss, math.log(tiny_tokenizer.vocab_size), rel_tol=1e-5)
+
+
+def test_a_part_of_a_long_text(tiny_model: Decoder, tiny_tokenizer: Tokenizer) -> None:
+    text = token_file(tiny_tokenizer, TINY_TEXT)
+    part = evaluate(tiny_model, tiny_tokenizer, text, most_tokens=100)
+    assert part.n_tokens == 96
+    assert evaluate(tiny_model, tiny_tokenizer, text, most_tokens=10**9).n_tokens == len(text.tokens) - 1
+
+
+def test_end_tokens_stand_for_no_bytes(tiny_model: Decoder, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one<|endoftext|>two", encoding="utf-8")
+    (tmp_path / "b.txt").write_text("日本", encoding="utf-8")
+    assert evaluate_texts(tiny_model, [tmp_path]).n_bytes == 3 + 3 + 6
+
+
+def test_nothing_to_predict(tiny_model: Decoder, tiny_tokenizer: Tokenizer) -> None:
+    with pytest.raises(DataError, match="no token to predict"):
+        evaluate(tiny_model, tiny_tokenizer, token_file(tiny_tokenizer, ""))
