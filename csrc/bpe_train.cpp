@@ -1,0 +1,286 @@
+#include "bpe_train.hpp"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <numeric>
+#include <queue>
+#include <stdexcept>
+#include <utility>
+
+#include "pair_table.hpp"
+
+namespace onward {
+namespace {
+
+constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max();
+
+// The positions of one pair, ascending, and how often it occurs in the text.
+struct Occurrences {
+  std::uint64_t count = 0;
+  std::vector<std::uint32_t> positions;
+};
+
+struct Candidate {
+  std::uint64_t count;
+  std::uint64_t pair;
+  bool operator<(const Candidate& other) const {
+    return count != other.count ? count < other.count : pair > other.pair;
+  }
+};
+
+// How often a token stands on one side of what is being merged, and where.
+struct Neighbour {
+  std::uint64_t count = 0;
+  std::vector<std::uint32_t> positions;
+};
+
+class Neighbours {
+ public:
+  void add(std::uint32_t token, std::uint64_t count, std::uint32_t position) {
+    if (token >= by_token_.size()) by_token_.resize(token + 1);
+    Neighbour& neighbour = by_token_[token];
+    if (neighbour.positions.empty()) seen_.push_back(token);
+    neighbour.count += count;
+    neighbour.positions.push_back(position);
+  }
+
+  // Hands over every neighbour, and forgets it.
+  template <class Visit>
+  void drain(Visit&& visit) {
+    for (const std::uint32_t token : seen_) {
+      visit(token, by_token_[token]);
+      by_token_[token].count = 0;
+      by_token_[token].positions.clear();
+    }
+    seen_.clear();
+  }
+
+ private:
+  std::vector<Neighbour> by_token_;
+  std::vector<std::uint32_t> seen_;
+};
+
+// All distinct words lie one after the other in `symbols_`, a slot for each byte and kNone between
+// words. A token of several bytes has its id in its first and its last slot and kNone in those
+// between, so that both neighbours of any position are found without links, and a position that is
+// remembered for a pair either still holds it or visibly does not.
+//
+// No two merges make the same bytes: what stretch of text has become which tokens depends on
+// nothing but its bytes, so where one merge would make them, the other has made them before. Hence
+// the count of a pair is never larger than when the younger of its tokens was made, and only pairs
+// that occur at least `threshold_` times are indexed; once none is left, the threshold is lowered
+// and the index rebuilt from `symbols_`. That keeps the long tail of rare pairs out of memory.
+class Trainer {
+ public:
+  explicit Trainer(const WordCounts& words);
+  std::vector<Merge> run(std::uint32_t token_limit);
+
+ private:
+  // Slots up to `end` belong to words that occur `count` times.
+  struct CountClass {
+    std::size_t end;
+    std::uint64_t count;
+  };
+  // Tells counts at ascending positions.
+  class CountCursor {
+   public:
+    explicit CountCursor(const std::vector<CountClass>& classes)
+        : at_(classes.begin()), end_(classes.end()) {}
+    std::uint64_t count_at(std::size_t position) {
+      if (position >= at_->end) {
+        at_ = std::upper_bound(at_, end_, position,
+                               [](std::size_t p, const CountClass& c) { return p < c.end; });
+      }
+      return at_->count;
+    }
+
+   private:
+    std::vector<CountClass>::const_iterator at_;
+    std::vector<CountClass>::const_iterator end_;
+  };
+
+  template <class Visit>
+  void for_each_pair(Visit&& visit) const;
+  bool rebuild_index();
+  bool pop_best(Candidate& best);
+  void replace(Merge merge, const std::vector<std::uint32_t>& positions);
+  void update_index(Merge merge);
+  void lower(std::uint64_t pair, std::uint64_t count);
+  void index(std::uint64_t pair, const Neighbour& neighbour);
+
+  std::vector<std::uint32_t> symbols_;
+  std::vector<CountClass> count_classes_;
+  std::vector<std::uint32_t> lengths_;  // of each token, in bytes
+  std::uint64_t threshold_ = kNone;
+  PairTable<Occurrences> occurrences_;
+  std::priority_queue<Candidate> queue_;
+  Neighbours left_of_;
+  Neighbours right_of_;
+};
+
+Trainer::Trainer(const WordCounts& words) : lengths_(256, 1) {
+  std::vector<std::uint32_t> by_count(words.size());
+  std::iota(by_count.begin(), by_count.end(), 0u);
+  std::sort(by_count.begin(), by_count.end(),
+            [&](std::uint32_t a, std::uint32_t b) { return words[a].count > words[b].count; });
+  std::size_t slots = 1;
+  for (std::size_t i = 0; i < words.size(); ++i) slots += words[i].bytes.size() + 1;
+  if (slots >= kNone) {
+    throw std::length_error("the distinct words of the text have more than 4,294,967,294 bytes");
+  }
+  std::array<std::uint32_t, 256> id_of_byte;
+  for (std::uint32_t id = 0; id < 256; ++id) id_of_byte[byte_of_base_id(id)] = id;
+
+  symbols_.reserve(slots);
+  symbols_.push_back(kNone);
+  for (const std::uint32_t word : by_count) {
+    const auto [bytes, count] = words[word];
+    for (const char byte : bytes) symbols_.push_back(id_of_byte[static_cast<std::uint8_t>(byte)]);
+    symbols_.push_back(kNone);
+    if (count_classes_.empty() || count_classes_.back().count != count) {
+      count_classes_.push_back({0, count});
+    }
+    count_classes_.back().end = symbols_.size();
+  }
+}
+
+// Visits (pair, position, count) of every two neighbouring tokens, by ascending position.
+template <class Visit>
+void Trainer::for_each_pair(Visit&& visit) const {
+  CountCursor counts(count_classes_);
+  for (std::size_t at = 1; at < symbols_.size(); ++at) {  // past the kNone before a word
+    while (symbols_[at] != kNone) {
+      const std::size_t next = at + lengths_[symbols_[at]];
+      if (symbols_[next] != kNone) {
+        visit(pair_key(symbols_[at], symbols_[next]), static_cast<std::uint32_t>(at),
+              counts.count_at(at));
+      }
+      at = next;
+    }
+  }
+}
+
+// Indexes the pairs that are worth it. False if there is no pair at all.
+bool Trainer::rebuild_index() {
+  PairTable<std::uint64_t> counts;
+  for_each_pair(
+      [&](std::uint64_t pair, std::uint32_t, std::uint64_t count) { counts[pair] += count; });
+  std::uint64_t most = 0;
+  counts.for_each([&](std::uint64_t, std::uint64_t count) { most = std::max(most, count); });
+  // The next 16th of the way down: few enough pairs to stay small, few enough steps to stay quick.
+  threshold_ = std::min(threshold_, std::max<std::uint64_t>(most / 16, 1));
+  occurrences_ = PairTable<Occurrences>();
+  queue_ = {};
+  counts.for_each([&](std::uint64_t pair, std::uint64_t count) {
+    if (count < threshold_) return;
+    occurrences_[pair].count = count;
+    queue_.push({count, pair});
+  });
+  for_each_pair([&](std::uint64_t pair, std::uint32_t position, std::uint64_t) {
+    if (Occurrences* found = occurrences_.find(pair)) found->positions.push_back(position);
+  });
+  return most > 0;
+}
+
+// Takes the most frequent pair off the queue, whose counts may have gone down since they were put
+// in.
+bool Trainer::pop_best(Candidate& best) {
+  for (;;) {
+    if (queue_.empty()) {
+      if (threshold_ == 1) return false;
+      --threshold_;
+      if (!rebuild_index()) return false;
+      continue;
+    }
+    best = queue_.top();
+    queue_.pop();
+    const std::uint64_t count = occurrences_.find(best.pair)->count;
+    if (count == best.count) return true;
+    if (count >= threshold_) queue_.push({count, best.pair});
+  }
+}
+
+std::vector<Merge> Trainer::run(std::uint32_t token_limit) {
+  std::vector<Merge> merges;
+  Candidate best;
+  while (lengths_.size() < token_limit && pop_best(best)) {
+    const Merge merge{static_cast<std::uint32_t>(best.pair >> 32),
+                      static_cast<std::uint32_t>(best.pair),
+                      static_cast<std::uint32_t>(lengths_.size())};
+    merges.push_back(merge);
+    lengths_.push_back(lengths_[merge.left] + lengths_[merge.right]);
+    replace(merge, std::exchange(occurrences_[best.pair].positions, {}));
+    update_index(merge);
+  }
+  return merges;
+}
+
+// Writes the new token wherever the pair still stands, and notes what stands beside it.
+void Trainer::replace(Merge merge, const std::vector<std::uint32_t>& positions) {
+  const auto [left, right, id] = merge;
+  const std::uint32_t left_length = lengths_[left];
+  const std::uint32_t length = left_length + lengths_[right];
+  CountCursor counts(count_classes_);
+  for (const std::uint32_t begin : positions) {
+    const std::uint32_t middle = begin + left_length;
+    if (symbols_[begin] != left || symbols_[middle] != right) continue;
+    symbols_[middle - 1] = symbols_[middle] = kNone;
+    symbols_[begin] = symbols_[begin + length - 1] = id;
+
+    const std::uint64_t count = counts.count_at(begin);
+    const std::uint32_t before = symbols_[begin - 1];
+    const std::uint32_t after = symbols_[begin + length];
+    if (before != kNone) left_of_.add(before, count, begin - lengths_[before]);
+    if (after != kNone) right_of_.add(after, count, begin);
+  }
+}
+
+// The pairs (x, left) have become (x, id), and (right, y) have become (id, y).
+void Trainer::update_index(Merge merge) {
+  const auto [left, right, id] = merge;
+  right_of_.drain([&](std::uint32_t after, const Neighbour& neighbour) {
+    lower(pair_key(right, after), neighbour.count);
+    index(pair_key(id, after), neighbour);
+  });
+  left_of_.drain([&](std::uint32_t before, const Neighbour& neighbour) {
+    lower(pair_key(before, left), neighbour.count);
+    index(pair_key(before, id), neighbour);
+  });
+}
+
+void Trainer::lower(std::uint64_t pair, std::uint64_t count) {
+  if (Occurrences* found = occurrences_.find(pair)) found->count -= count;
+}
+
+void Trainer::index(std::uint64_t pair, const Neighbour& neighbour) {
+  if (neighbour.count < threshold_) return;
+  occurrences_[pair] = {neighbour.count, neighbour.positions};
+  queue_.push({neighbour.count, pair});
+}
+
+}  // namespace
+
+std::uint8_t byte_of_base_id(std::uint32_t id) {
+  // Printable in Latin-1: "!" to "~", "¡" to "¬", "®" to "ÿ"; then the others, both ascending.
+  constexpr auto kOrder = [] {
+    const auto prints = [](int byte) {
+      return (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte != 0xAD);
+    };
+    std::array<std::uint8_t, 256> order{};
+    std::size_t next = 0;
+    for (const bool wanted : {true, false}) {
+      for (int byte = 0; byte < 256; ++byte) {
+        if (prints(byte) == wanted) order[next++] = static_cast<std::uint8_t>(byte);
+      }
+    }
+    return order;
+  }();
+  return kOrder[id];
+}
+
+std::vector<Merge> train_bpe(const WordCounts& words, std::uint32_t token_limit) {
+  return Trainer(words).run(token_limit);
+}
+
+}  // namespace onward

@@ -1,0 +1,26 @@
+// Learns byte-pair merges from counted words (Sennrich, Haddow & Birch, 2016, arXiv:1508.07909).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "word_counts.hpp"
+
+namespace onward {
+
+// Two neighbouring tokens become one. Ids below 256 are bytes, in the order of `kByteOfId`.
+struct Merge {
+  std::uint32_t left;
+  std::uint32_t right;
+  std::uint32_t id;
+};
+
+// GPT-2's order of the bytes: those that print come first.
+std::uint8_t byte_of_base_id(std::uint32_t id);
+
+// Merges the most frequent pair, of equally frequent ones that with the smaller ids, until there
+// are `token_limit` tokens or no pair is left. Fewer tokens than asked for mean that the text is
+// used up.
+std::vector<Merge> train_bpe(const WordCounts& words, std::uint32_t token_limit);
+
+}  // namespace onward

@@ -1,0 +1,83 @@
+// The classes of up to 64 bytes at once, a bit for each byte, lowest first: what lets a scanner
+// find the borders of a dozen words with a few shifts.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+
+#include "unicode.hpp"
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+namespace onward {
+
+struct CharMasks {
+  std::uint64_t letter = 0;
+  std::uint64_t number = 0;
+  std::uint64_t space = 0;  // white space
+  std::uint64_t blank = 0;  // U+0020 only
+  std::uint64_t apostrophe = 0;
+  std::uint64_t high = 0;  // bytes >= 0x80, in no class yet
+  // Bits from here on say nothing.
+  std::uint32_t known = 64;
+};
+
+// The classes of the ASCII characters among the 64 bytes at `p`.
+inline CharMasks ascii_masks(const std::uint8_t* p) {
+  CharMasks masks;
+#if defined(__SSE2__)
+  const auto between = [](__m128i bytes, char low, char width) {
+    const __m128i from_low = _mm_sub_epi8(bytes, _mm_set1_epi8(low));
+    return _mm_cmpeq_epi8(_mm_min_epu8(from_low, _mm_set1_epi8(width)), from_low);
+  };
+  const auto bits = [](__m128i matches) {
+    return static_cast<std::uint64_t>(static_cast<std::uint32_t>(_mm_movemask_epi8(matches)));
+  };
+  for (int i = 0; i < 4; ++i) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p) + i);
+    const __m128i blank = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(' '));
+    const __m128i lowered = _mm_or_si128(bytes, _mm_set1_epi8(0x20));
+    masks.letter |= bits(between(lowered, 'a', 25)) << (16 * i);
+    masks.number |= bits(between(bytes, '0', 9)) << (16 * i);
+    masks.blank |= bits(blank) << (16 * i);
+    masks.space |= bits(_mm_or_si128(blank, between(bytes, '\t', 4))) << (16 * i);
+    masks.apostrophe |= bits(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('\''))) << (16 * i);
+    masks.high |= bits(bytes) << (16 * i);
+  }
+#else
+  for (int i = 0; i < 64; ++i) {
+    const std::uint64_t bit = std::uint64_t{1} << i;
+    const std::uint8_t byte = p[i];
+    masks.letter |= static_cast<std::uint8_t>((byte | 0x20) - 'a') < 26 ? bit : 0;
+    masks.number |= static_cast<std::uint8_t>(byte - '0') < 10 ? bit : 0;
+    masks.blank |= byte == ' ' ? bit : 0;
+    masks.space |= byte == ' ' || static_cast<std::uint8_t>(byte - '\t') < 5 ? bit : 0;
+    masks.apostrophe |= byte == '\'' ? bit : 0;
+    masks.high |= byte >= 0x80 ? bit : 0;
+  }
+#endif
+  return masks;
+}
+
+// Adds the characters beyond ASCII, all bytes of each to its class. Stops at what a mask cannot say
+// (a character that reaches over the window's end, white space of several bytes) and sets `known`.
+inline void add_multibyte(CharMasks& masks, const std::uint8_t* p) {
+  for (std::uint64_t rest = masks.high; rest != 0;) {
+    const auto at = static_cast<std::uint32_t>(std::countr_zero(rest));
+    const Char c = decode(p + at, 64 - at);
+    const bool cut_off = at > 60 && c.length == 1;
+    if (cut_off || c.char_class == CharClass::Space) {
+      masks.known = at;
+      return;
+    }
+    const std::uint64_t bits = ((std::uint64_t{1} << c.length) - 1) << at;
+    if (is_letter(c.char_class)) masks.letter |= bits;
+    if (c.char_class == CharClass::Number) masks.number |= bits;
+    rest &= ~bits;
+  }
+}
+
+}  // namespace onward

@@ -1,0 +1,253 @@
+// What Python sees of the core: the only file that knows Python. Work is done without the GIL.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/array.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/string_view.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <array>
+#include <memory>
+#include <mutex>
+#include <tuple>
+#include <variant>
+
+#include "bpe_encode.hpp"
+#include "bpe_train.hpp"
+#include "pretokenize.hpp"
+#include "special_tokens.hpp"
+#include "unicode.hpp"
+#include "word_counts.hpp"
+
+namespace nb = nanobind;
+
+namespace onward {
+namespace {
+
+// The UTF-8 of a str, or bytes as they are, kept alive as long as this.
+class Text {
+ public:
+  explicit Text(nb::handle object) {
+    if (PyBytes_Check(object.ptr())) {
+      owner_ = nb::borrow(object);
+    } else if (!PyUnicode_Check(object.ptr())) {
+      throw nb::type_error("text must be str or bytes");
+    } else if (PyUnicode_IS_COMPACT_ASCII(object.ptr())) {
+      owner_ = nb::borrow(object);
+      view_ = {reinterpret_cast<const char*>(PyUnicode_1BYTE_DATA(object.ptr())),
+               static_cast<std::size_t>(PyUnicode_GET_LENGTH(object.ptr()))};
+      return;
+    } else {
+      // A copy, where PyUnicode_AsUTF8 would leave one inside the str for good.
+      owner_ = nb::steal(PyUnicode_AsUTF8String(object.ptr()));
+      if (!owner_.is_valid()) throw nb::python_error();  // a lone surrogate
+    }
+    view_ = {PyBytes_AS_STRING(owner_.ptr()),
+             static_cast<std::size_t>(PyBytes_GET_SIZE(owner_.ptr()))};
+  }
+  std::string_view view() const { return view_; }
+
+ private:
+  nb::object owner_;
+  std::string_view view_;
+};
+
+SplitPattern split_pattern(std::string_view name) {
+  if (name == "gpt2") return SplitPattern::Gpt2;
+  throw std::invalid_argument("no such split pattern: " + std::string(name));
+}
+
+template <class Id>
+nb::object to_numpy(IdBuffer<Id> ids) {
+  const std::size_t size = ids.size();
+  Id* data = ids.release();
+  const nb::capsule owner(data, [](void* p) noexcept { std::free(p); });
+  return nb::cast(nb::ndarray<nb::numpy, Id, nb::ndim<1>>(data, {size}, owner));
+}
+
+template <class Id>
+nb::object to_list(const IdBuffer<Id>& ids) {
+  nb::object list = nb::steal(PyList_New(static_cast<Py_ssize_t>(ids.size())));
+  if (!list.is_valid()) throw nb::python_error();
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    PyObject* id = PyLong_FromUnsignedLong(ids.data()[i]);
+    if (id == nullptr) throw nb::python_error();
+    PyList_SET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i), id);
+  }
+  return list;
+}
+
+// A tokenizer's vocabulary with encoders for as many threads as use it at once.
+class Bpe {
+ public:
+  using Ids = nb::ndarray<const std::uint32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+  using Merges = nb::ndarray<const std::uint32_t, nb::shape<-1, 3>, nb::c_contig, nb::device::cpu>;
+
+  Bpe(std::string_view pattern, const std::vector<nb::bytes>& tokens,
+      const std::array<std::uint32_t, 256>& id_of_byte, const Merges& merges)
+      : pattern_(split_pattern(pattern)), vocabulary_(strings(tokens), id_of_byte, rows(merges)) {}
+
+  nb::object encode_array(nb::handle text, const SpecialTokens& special) {
+    if (vocabulary_.size() <= 1 << 8) return to_numpy(encode<std::uint8_t>(text, special));
+    if (vocabulary_.size() <= 1 << 16) return to_numpy(encode<std::uint16_t>(text, special));
+    return to_numpy(encode<std::uint32_t>(text, special));
+  }
+
+  nb::object encode_list(nb::handle text, const SpecialTokens& special) {
+    return to_list(encode<std::uint32_t>(text, special));
+  }
+
+  nb::bytes decode(const Ids& ids) const {
+    std::string text;
+    {
+      const nb::gil_scoped_release unlocked;
+      const std::span all(ids.data(), ids.size());
+      for (const std::uint32_t id : all) {
+        if (id >= vocabulary_.size()) throw std::out_of_range("an id beyond the vocabulary");
+      }
+      text = onward::decode(vocabulary_, all);
+    }
+    return nb::bytes(text.data(), text.size());
+  }
+
+ private:
+  static std::vector<std::string> strings(const std::vector<nb::bytes>& tokens) {
+    std::vector<std::string> result;
+    for (const nb::bytes& token : tokens) result.emplace_back(token.c_str(), token.size());
+    return result;
+  }
+  static std::vector<Merge> rows(const Merges& merges) {
+    std::vector<Merge> result;
+    for (std::size_t i = 0; i < merges.shape(0); ++i) {
+      const std::uint32_t* row = merges.data() + 3 * i;
+      result.push_back({row[0], row[1], row[2]});
+    }
+    return result;
+  }
+
+  template <class Id>
+  IdBuffer<Id> encode(nb::handle object, const SpecialTokens& special) {
+    const Text owned(object);
+    const std::string_view text = owned.view();
+    IdBuffer<Id> ids;
+    const nb::gil_scoped_release unlocked;
+    std::unique_ptr<Encoder> encoder = borrow_encoder();
+    std::size_t begin = 0;
+    while (const auto found = special.find(text, begin)) {
+      encoder->encode(text.substr(begin, found->position - begin), ids);
+      ids.push_back(static_cast<Id>(found->id));
+      begin = found->position + found->length;
+    }
+    encoder->encode(text.substr(begin), ids);
+    give_back(std::move(encoder));
+    return ids;
+  }
+
+  std::unique_ptr<Encoder> borrow_encoder() {
+    const std::lock_guard lock(mutex_);
+    if (idle_.empty()) return std::make_unique<Encoder>(vocabulary_, pattern_);
+    std::unique_ptr<Encoder> encoder = std::move(idle_.back());
+    idle_.pop_back();
+    return encoder;
+  }
+  void give_back(std::unique_ptr<Encoder> encoder) {
+    const std::lock_guard lock(mutex_);
+    idle_.push_back(std::move(encoder));
+  }
+
+  SplitPattern pattern_;
+  Vocabulary vocabulary_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Encoder>> idle_;
+};
+
+class Counter {
+ public:
+  explicit Counter(std::string_view pattern) : counts_(split_pattern(pattern)) {}
+
+  // Feeds one part of a text; a str or bytes.
+  void feed(nb::handle part) {
+    const Text owned(part);
+    const nb::gil_scoped_release unlocked;
+    counts_.feed(owned.view());
+  }
+  void end_text() {
+    const nb::gil_scoped_release unlocked;
+    counts_.end_text();
+  }
+  std::size_t size() const { return counts_.size(); }
+
+  std::vector<std::tuple<std::uint32_t, std::uint32_t, std::uint32_t>> train(
+      std::uint32_t token_limit) const {
+    std::vector<Merge> merges;
+    {
+      const nb::gil_scoped_release unlocked;
+      merges = train_bpe(counts_, token_limit);
+    }
+    std::vector<std::tuple<std::uint32_t, std::uint32_t, std::uint32_t>> rows;
+    for (const auto& [left, right, id] : merges) rows.emplace_back(left, right, id);
+    return rows;
+  }
+
+ private:
+  WordCounts counts_;
+};
+
+std::vector<std::size_t> split_ends(std::string_view pattern, nb::handle text) {
+  const Text owned(text);
+  Pretokenizer words(split_pattern(pattern), owned.view());
+  std::vector<std::size_t> all;
+  for (auto ends = words.next_ends(); !ends.empty(); ends = words.next_ends()) {
+    all.insert(all.end(), ends.begin(), ends.end());
+  }
+  return all;
+}
+
+nb::bytes char_classes() {
+  std::string classes;
+  for (std::uint32_t c = 0; c < kCodePoints; ++c) classes += static_cast<char>(kCharTable[c]);
+  return nb::bytes(classes.data(), classes.size());
+}
+
+std::optional<std::tuple<std::size_t, std::uint32_t>> find_special(const SpecialTokens& special,
+                                                                   nb::handle text) {
+  const Text owned(text);
+  const auto found = special.find(owned.view());
+  if (!found) return std::nullopt;
+  return std::tuple(found->position, found->id);
+}
+
+NB_MODULE(_core, m) {
+  // What still lives when the interpreter ends is no leak.
+  nb::set_leak_warnings(false);
+  nb::class_<SpecialTokens>(m, "SpecialTokens")
+      .def(nb::init<std::vector<std::pair<std::string, std::uint32_t>>>())
+      .def("find", &find_special);
+  nb::class_<Bpe>(m, "Bpe")
+      .def(nb::init<std::string_view, const std::vector<nb::bytes>&,
+                    const std::array<std::uint32_t, 256>&, const Bpe::Merges&>())
+      .def("encode", &Bpe::encode_list)
+      .def("encode_array", &Bpe::encode_array)
+      .def("decode", &Bpe::decode);
+  nb::class_<Counter>(m, "WordCounts")
+      .def(nb::init<std::string_view>())
+      .def("feed", &Counter::feed)
+      .def("end_text", &Counter::end_text)
+      .def("train", &Counter::train)
+      .def("__len__", &Counter::size);
+  m.def("split_ends", &split_ends);
+  m.def("char_classes", &char_classes);
+  m.def("base_bytes", [] {
+    std::string bytes;
+    for (std::uint32_t id = 0; id < 256; ++id) bytes += static_cast<char>(byte_of_base_id(id));
+    return nb::bytes(bytes.data(), bytes.size());
+  });
+  m.def("find_invalid_utf8",
+        [](nb::bytes text) { return find_invalid_utf8({text.c_str(), text.size()}); });
+}
+
+}  // namespace
+}  // namespace onward

@@ -1,0 +1,299 @@
+"""Tokenizer files: Hugging Face's tokenizer.json in and out, GPT-2's two files in. All may be gzipped.
+
+A file is either represented exactly or refused, naming what stands in the way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import os
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from onward._core import base_bytes
+from onward.atomic import atomic_file
+from onward.errors import TokenizerError
+from onward.tokenizer.vocabulary import Vocabulary
+
+TOKENIZER_JSON = "tokenizer.json"
+GPT2_FILES = (("encoder.json", "vocab.bpe"), ("vocab.json", "merges.txt"))  # OpenAI's names, Hugging Face's
+MAX_FILE_BYTES = 1 << 30
+MAX_UNUSED_IDS = 65_536
+"""So many ids without a token are borne; a file with a stray id of four billion is not."""
+
+_BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+
+# JSON holds text, a token any bytes: GPT-2 writes each byte as a printable character, itself where it is one.
+_BYTES = base_bytes()
+_CHARACTER_OF_BYTE = {
+    byte: chr(byte if place < _BYTES.index(0) else 256 + place - _BYTES.index(0)) for place, byte in enumerate(_BYTES)
+}
+_BYTE_OF_CHARACTER = {character: byte for byte, character in _CHARACTER_OF_BYTE.items()}
+
+
+def load_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
+    """Read a tokenizer from a tokenizer.json, or from a folder with one or with GPT-2's two files.
+
+    Raises:
+        TokenizerError: there is no such file, it is broken, or it holds what onward cannot represent.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise TokenizerError(f"{path}: no such file; expected a {TOKENIZER_JSON}, or a folder that holds a tokenizer")
+    if not path.is_dir():
+        return _load_tokenizer_json(path)
+    if (file := _find(path, TOKENIZER_JSON)) is not None:
+        return _load_tokenizer_json(file)
+    for encoder_name, merges_name in GPT2_FILES:
+        encoder, merges = _find(path, encoder_name), _find(path, merges_name)
+        if encoder is not None and merges is not None:
+            return _load_gpt2_files(encoder, merges)
+    raise TokenizerError(
+        f"{path}: no tokenizer in this folder; expected {TOKENIZER_JSON}, or encoder.json and vocab.bpe"
+    )
+
+
+def save_tokenizer_json(vocabulary: Vocabulary, path: str | os.PathLike[str]) -> None:
+    """Write a tokenizer.json, which Hugging Face's `tokenizers` reads too; a folder gets one inside."""
+    path = Path(path)
+    file = path / TOKENIZER_JSON if path.is_dir() or not path.suffix else path
+    names = [_to_characters(token) for token in vocabulary.tokens]
+    special = set(vocabulary.special_tokens.values())
+    document = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [
+            _added_token(text, id_) for text, id_ in sorted(vocabulary.special_tokens.items(), key=lambda item: item[1])
+        ],
+        "normalizer": None,
+        "pre_tokenizer": _BYTE_LEVEL,
+        "post_processor": None,
+        "decoder": _BYTE_LEVEL,
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": False,
+            "vocab": {name: id_ for id_, name in enumerate(names) if name and id_ not in special},
+            "merges": [[names[left], names[right]] for left, right, _ in vocabulary.merges],
+        },
+    }
+    with atomic_file(file) as temporary:
+        temporary.write_text(json.dumps(document, ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+def _added_token(text: str, id_: int) -> dict[str, Any]:
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    return {"id": id_, "content": text, **flags}
+
+
+# ---- reading files ----
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    return next((file for file in (folder / name, folder / f"{name}.gz") if file.is_file()), None)
+
+
+@contextlib.contextmanager
+def _naming(file: Path) -> Iterator[None]:
+    """Put the file's name before whatever is wrong with it."""
+    try:
+        yield
+    except TokenizerError as error:
+        raise TokenizerError(f"{file}: {error}") from error
+
+
+def _read_text(file: Path) -> str:
+    try:
+        with file.open("rb") as raw:
+            packed = raw.read(2) == b"\x1f\x8b"
+        with gzip.open(file) if packed else file.open("rb") as stream:
+            data = stream.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            raise TokenizerError(f"{file}: larger than {MAX_FILE_BYTES:,} bytes, which no tokenizer is")
+        return data.decode("utf-8")
+    except (OSError, EOFError, zlib.error) as error:
+        raise TokenizerError(f"{file}: cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise TokenizerError(f"{file}: not UTF-8 at byte {error.start:,}; a tokenizer file is text") from error
+
+
+def _parse_json(text: str) -> dict[str, Any]:
+    def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) < len(pairs):
+            repeated = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
+            raise TokenizerError(f"the key {repeated!r} is there twice")
+        return result
+
+    try:
+        document = json.loads(text, object_pairs_hook=without_repeats)
+    except json.JSONDecodeError as error:
+        raise TokenizerError(
+            f"line {error.lineno}, column {error.colno} is not JSON: {error.msg}; is the file cut short, or another?"
+        ) from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
+        raise TokenizerError(f"not a tokenizer: {error}") from error
+    return _expect(document, dict, "the file")
+
+
+# ---- tokenizer.json ----
+
+
+def _load_tokenizer_json(file: Path) -> Vocabulary:
+    text = _read_text(file)
+    with _naming(file):
+        return _from_tokenizer_json(_parse_json(text))
+
+
+def _from_tokenizer_json(document: dict[str, Any]) -> Vocabulary:
+    model = _expect(document.get("model"), dict, "'model'")
+    if model.get("type", "BPE") != "BPE":
+        raise TokenizerError(f"a tokenizer of type {_shortly(model['type'])}; onward reads byte-level BPE only")
+    _refuse_unless_empty(document, "", "normalizer")
+    for option in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges"):
+        _refuse_unless_empty(model, "model.", option)
+    _refuse_unless_byte_level(document.get("pre_tokenizer"), "pre_tokenizer")
+    _refuse_unless_byte_level(document.get("decoder"), "decoder")
+    if document.get("post_processor") is not None:
+        _refuse_unless_byte_level(document["post_processor"], "post_processor")
+    special_tokens = _special_tokens(_expect(document.get("added_tokens", []), list, "'added_tokens'"))
+    vocabulary = _expect(model.get("vocab"), dict, "'model.vocab'")
+    merges = _expect(model.get("merges"), list, "'model.merges'")
+    return _build(vocabulary, [_merge_parts(merge, rank) for rank, merge in enumerate(merges)], special_tokens)
+
+
+def _refuse_unless_empty(where: dict[str, Any], prefix: str, option: str) -> None:
+    if where.get(option):
+        raise TokenizerError(f"'{prefix}{option}' is {_shortly(where[option])}, which onward cannot represent")
+
+
+def _refuse_unless_byte_level(value: Any, what: str) -> None:
+    """Accept ByteLevel with GPT-2's splitting; the options of a decoder and a post_processor change no ids."""
+    value = _expect(value, dict, f"'{what}'")
+    right = value.get("type") == "ByteLevel"
+    if right and what == "pre_tokenizer":
+        right = value.get("add_prefix_space") is False and value.get("use_regex", True) is True
+    if not right:
+        raise TokenizerError(
+            f"'{what}' is {_shortly(value)}, which onward cannot represent; "
+            "expected ByteLevel without a prefix space, splitting as GPT-2 does"
+        )
+
+
+def _special_tokens(added_tokens: list[Any]) -> dict[str, int]:
+    special_tokens: dict[str, int] = {}
+    for i, entry in enumerate(added_tokens):
+        entry = _expect(entry, dict, f"added token {i}")
+        content = _expect(entry.get("content"), str, f"'content' of added token {i}")
+        for flag in ("single_word", "lstrip", "rstrip"):
+            _refuse_unless_empty(entry, f"added token {content!r}: ", flag)
+        if not entry.get("special", False):
+            raise TokenizerError(f"the added token {content!r} is not special, which onward cannot represent")
+        if content in special_tokens:
+            raise TokenizerError(f"the added token {content!r} is there twice")
+        special_tokens[content] = _expect(entry.get("id"), int, f"'id' of added token {content!r}")
+    return special_tokens
+
+
+def _merge_parts(merge: Any, rank: int) -> tuple[str, str]:
+    parts = merge.split(" ") if isinstance(merge, str) else _expect(merge, list, f"merge {rank}")
+    if len(parts) != 2 or not all(isinstance(part, str) for part in parts):
+        raise TokenizerError(f"merge {rank} is {_shortly(merge)}, expected two tokens")
+    return parts[0], parts[1]
+
+
+# ---- GPT-2's encoder.json and vocab.bpe ----
+
+
+def _load_gpt2_files(encoder_file: Path, merges_file: Path) -> Vocabulary:
+    encoder_text, merges_text = _read_text(encoder_file), _read_text(merges_file)
+    with _naming(encoder_file):
+        encoder = _parse_json(encoder_text)
+    with _naming(merges_file):
+        lines = merges_text.split("\n")
+        lines = lines[1:] if lines[0].startswith("#version") else lines
+        merges = [_merge_parts(line, rank) for rank, line in enumerate(lines) if line]
+    with _naming(encoder_file.parent):
+        # What is neither a byte nor made by a merge can come from no text: a special token.
+        made = {left + right for left, right in merges}
+        special = {
+            token: id_ for token, id_ in encoder.items() if token not in made and token not in _BYTE_OF_CHARACTER
+        }
+        return _build(encoder, merges, special)
+
+
+# ---- both ----
+
+
+def _build(entries: dict[str, Any], merges: list[tuple[str, str]], special_tokens: dict[str, int]) -> Vocabulary:
+    """A vocabulary from tokens written in GPT-2's characters and the two parts of each merge."""
+    tokens: dict[int, bytes] = {}
+    for name, id_ in (entries | special_tokens).items():
+        id_ = _expect(id_, int, f"the id of {name!r}")
+        if not 0 <= id_ < len(entries) + len(special_tokens) + MAX_UNUSED_IDS:
+            raise TokenizerError(f"the id {id_} of {name!r} is out of range")
+        if id_ in tokens:
+            raise TokenizerError(f"the id {id_} is both {name!r} and the token {tokens[id_]!r}")
+        if name in special_tokens and entries.get(name, id_) != special_tokens[name]:
+            raise TokenizerError(f"{name!r} has the ids {entries[name]} and {special_tokens[name]}")
+        tokens[id_] = _encoded(name) if name in special_tokens else _to_bytes(name)
+    if not tokens:
+        raise TokenizerError("a tokenizer without tokens")
+
+    ranked = []
+    for rank, (left, right) in enumerate(merges):
+        for part in (left, right, left + right):
+            if part not in entries:
+                raise TokenizerError(f"merge {rank} is of {left!r} and {right!r}, but {part!r} is no token")
+        ranked.append((entries[left], entries[right], entries[left + right]))
+    return Vocabulary(
+        tokens=[tokens.get(id_, b"") for id_ in range(max(tokens) + 1)],
+        merges=ranked,
+        special_tokens=special_tokens,
+    )
+
+
+def _to_characters(token: bytes) -> str:
+    return "".join(_CHARACTER_OF_BYTE[byte] for byte in token)
+
+
+def _to_bytes(name: str) -> bytes:
+    try:
+        return bytes(_BYTE_OF_CHARACTER[character] for character in name)
+    except KeyError as error:
+        raise TokenizerError(
+            f"the token {name!r} is not written in bytes, as byte-level BPE writes it; "
+            "SentencePiece tokenizers cannot be represented"
+        ) from error
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise TokenizerError(f"the token {text!r} holds half a surrogate pair, which is no character") from error
+
+
+_Kind = TypeVar("_Kind")
+
+
+def _expect(value: Any, kind: type[_Kind], what: str) -> _Kind:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TokenizerError(f"{what} is {_shortly(value)}, expected a JSON {kind.__name__}")
+    return value
+
+
+def _shortly(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

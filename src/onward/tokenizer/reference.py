@@ -1,0 +1,129 @@
+"""Byte-level BPE in plain Python: the explanation of what csrc/ does, and the oracle of its tests.
+
+1. A pattern cuts the text into words (`split`). Tokens never reach from one word into the next.
+2. A word begins as its UTF-8 bytes, each a token.
+3. Training (`train`) counts how often every two neighbouring tokens occur, makes the most frequent pair a new
+   token, replaces the pair by it everywhere, and begins again, until there are tokens enough.
+4. Encoding (`encode`) repeats those merges on the words of a new text, in the order in which they were learned.
+5. Decoding (`decode`) joins the bytes of the tokens.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+from onward._core import base_bytes, char_classes
+from onward.tokenizer.vocabulary import Vocabulary
+
+PATTERNS = {
+    # A word with the blank before it, or a number, or punctuation; English contractions apart; of several blanks, all
+    # but the last, which goes with the next word.
+    "gpt2": r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+}
+"""The regular expressions as they were published."""
+
+_CLASSES = {r"\p{L}": (1, 2, 3), r"\p{N}": (5,), r"\s": (6,)}
+"""What the expressions call a class: numbers in the core's table, Unicode 16.0. Python's own table is another."""
+
+
+def split(text: str, pattern: str = "gpt2") -> list[str]:
+    """Cut a text into words.
+
+    >>> split("You're   here,  aren't you?")
+    ['You', "'re", '  ', ' here', ',', ' ', ' aren', "'t", ' you', '?']
+    """
+    return _compiled(pattern).findall(text)
+
+
+@functools.cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """The published expression, each class of characters written out in ranges."""
+    expression = PATTERNS[pattern].replace(r"\S", r"[^\s]")
+    for name, ranges in _ranges().items():
+        for inside in re.findall(rf"\[[^\]]*?{re.escape(name)}", expression):
+            expression = expression.replace(inside, inside.removesuffix(name) + ranges)
+        expression = expression.replace(name, f"[{ranges}]")
+    return re.compile(expression)
+
+
+@functools.cache
+def _ranges() -> dict[str, str]:
+    ranges = dict.fromkeys(_CLASSES, "")
+    code_point = 0
+    for number, group in itertools.groupby(char_classes()):
+        last = code_point + len(list(group)) - 1
+        for name, numbers in _CLASSES.items():
+            if number in numbers:
+                ranges[name] += f"{re.escape(chr(code_point))}-{re.escape(chr(last))}"
+        code_point = last + 1
+    return ranges
+
+
+def train(texts: Iterable[str], token_limit: int, pattern: str = "gpt2") -> list[tuple[int, int, int]]:
+    """Learn merges (left, right, made) until there are `token_limit` tokens or no pair is left.
+
+    Of equally frequent pairs, that with the smaller ids is merged first.
+
+    >>> train(["hello hello"], 258)
+    [(68, 75, 256), (71, 256, 257)]
+    """
+    tokens = [bytes([byte]) for byte in base_bytes()]
+    ids = {token: id_ for id_, token in enumerate(tokens)}
+    counted = Counter(word for text in texts for word in split(text, pattern))
+    words = [([ids[bytes([byte])] for byte in word.encode()], count) for word, count in counted.items()]
+
+    merges = []
+    while len(tokens) < token_limit:
+        pairs = Counter[tuple[int, int]]()
+        for word, count in words:
+            for pair in itertools.pairwise(word):
+                pairs[pair] += count
+        if not pairs:
+            break
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        made = len(tokens)
+        tokens.append(tokens[best[0]] + tokens[best[1]])
+        merges.append((*best, made))
+        words = [(merge_pair(word, best, made), count) for word, count in words]
+    return merges
+
+
+def merge_pair(word: list[int], pair: tuple[int, int], made: int) -> list[int]:
+    """Replace the pair by the token that it makes, from left to right.
+
+    >>> merge_pair([1, 1, 1, 2], (1, 1), 9)
+    [9, 1, 2]
+    """
+    merged = []
+    at = 0
+    while at < len(word):
+        if tuple(word[at : at + 2]) == pair:
+            merged.append(made)
+            at += 2
+        else:
+            merged.append(word[at])
+            at += 1
+    return merged
+
+
+def encode(text: str, vocabulary: Vocabulary) -> list[int]:
+    """The ids of a text in which no special tokens are looked for."""
+    base_ids = vocabulary.base_ids()
+    ranks = {(left, right): (rank, made) for rank, (left, right, made) in enumerate(vocabulary.merges)}
+    ids: list[int] = []
+    for text_word in split(text, vocabulary.split_pattern):
+        word = [base_ids[bytes([byte])] for byte in text_word.encode()]
+        while known := [pair for pair in itertools.pairwise(word) if pair in ranks]:
+            best = min(known, key=ranks.__getitem__)
+            word = merge_pair(word, best, ranks[best][1])
+        ids += word
+    return ids
+
+
+def decode(ids: Iterable[int], vocabulary: Vocabulary) -> str:
+    """The text of the ids; bytes that are not UTF-8 become U+FFFD."""
+    return b"".join(vocabulary.tokens[id_] for id_ in ids).decode("utf-8", "replace")

@@ -1,0 +1,349 @@
+"""The tokenizer: text → ids → text, by byte-level BPE.
+
+As in Radford et al., 2019, "Language Models are Unsupervised Multitask Learners", section 2.2.
+The work is done in C++ (csrc/); `reference.py` does the same in plain Python, and explains it.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onward import _core
+from onward.errors import TokenizerError
+from onward.tokenizer.formats import load_vocabulary, save_tokenizer_json
+from onward.tokenizer.vocabulary import Vocabulary, vocabulary_from_merges
+
+END_TOKEN = "<|endoftext|>"
+BLOCK_BYTES = 1 << 20
+MOST_TOKENS = 1 << 31
+
+Ids = Sequence[int] | NDArray[np.integer]
+AllowedSpecial = Literal["none", "all"] | Collection[str]
+DisallowedSpecial = Literal["raise"] | Collection[str]
+
+
+class Tokenizer:
+    """Turns text into token ids and back; made by `train`, `train_on` or `load`.
+
+    >>> tokenizer = Tokenizer.train_on(["hello hello world"], vocab_size=261)
+    >>> tokenizer.pieces(tokenizer.encode("hello"))
+    ['hello']
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        base_ids = vocabulary.base_ids()
+        self._bpe = _core.Bpe(
+            vocabulary.split_pattern,
+            vocabulary.tokens,
+            [base_ids[bytes([byte])] for byte in range(256)],
+            np.array(vocabulary.merges, dtype=np.uint32).reshape(-1, 3),
+        )
+        self._no_special = _core.SpecialTokens([])
+        self._every_special = _core.SpecialTokens(list(vocabulary.special_tokens.items()))
+
+    # ---- making one ----
+
+    @classmethod
+    def train(
+        cls,
+        files: Iterable[str | os.PathLike[str]],
+        *,
+        vocab_size: int,
+        special_tokens: Sequence[str] = (END_TOKEN,),
+    ) -> Tokenizer:
+        """Learn a tokenizer from files of UTF-8 text, each a text of its own, read block by block.
+
+        Args:
+            files: paths of text files.
+            vocab_size: how many tokens to have, the 256 bytes and the special tokens among them.
+            special_tokens: tokens that stand for no text; they get the last ids.
+
+        Raises:
+            TokenizerError: a file that cannot be read or is not UTF-8; a vocabulary too small for the bytes and
+                the special tokens, or larger than the text can fill.
+
+        >>> import pathlib, tempfile
+        >>> book = pathlib.Path(tempfile.mkdtemp()) / "book.txt"
+        >>> _ = book.write_text("to be or not to be")
+        >>> Tokenizer.train([book], vocab_size=260).vocab_size
+        260
+        """
+        _check_sizes(vocab_size, special_tokens)
+        counts = _core.WordCounts("gpt2")
+        for file in [files] if isinstance(files, (str, os.PathLike)) else files:
+            try:
+                with Path(file).open("rb") as stream:
+                    while block := stream.read(BLOCK_BYTES):
+                        counts.feed(block)
+                counts.end_text()
+            except OSError as error:
+                raise TokenizerError(f"{file}: cannot be read: {error.strerror}") from error
+            except ValueError as error:
+                raise TokenizerError(f"{file}: {error}; train on text, or convert it to UTF-8 first") from error
+        return cls._from_counts(counts, vocab_size, special_tokens)
+
+    @classmethod
+    def train_on(
+        cls, texts: Iterable[str], *, vocab_size: int, special_tokens: Sequence[str] = (END_TOKEN,)
+    ) -> Tokenizer:
+        """Learn a tokenizer from texts; otherwise as `train`.
+
+        >>> Tokenizer.train_on(["to be or not to be"], vocab_size=260).vocab_size
+        260
+        """
+        _check_sizes(vocab_size, special_tokens)
+        counts = _core.WordCounts("gpt2")
+        for i, text in enumerate([texts] if isinstance(texts, str) else texts):
+            try:
+                counts.feed(text)
+                counts.end_text()
+            except UnicodeEncodeError as error:
+                raise TokenizerError(f"text {i}: {_surrogate_message(error)}") from error
+        return cls._from_counts(counts, vocab_size, special_tokens)
+
+    @classmethod
+    def _from_counts(cls, counts: _core.WordCounts, vocab_size: int, special_tokens: Sequence[str]) -> Tokenizer:
+        merges = counts.train(vocab_size - len(special_tokens))
+        vocabulary = vocabulary_from_merges(merges, special_tokens)
+        possible = len(vocabulary.tokens)
+        if possible < vocab_size:
+            raise TokenizerError(
+                f"the text can fill {possible:,} tokens, not {vocab_size:,}: "
+                f"pass vocab_size={possible} or less, or more text"
+            )
+        return cls(vocabulary)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Tokenizer:
+        """Read a tokenizer: a tokenizer.json, or a folder that holds one or GPT-2's encoder.json and vocab.bpe.
+
+        Raises:
+            TokenizerError: nothing there, a broken file, or a tokenizer that onward cannot represent exactly.
+        """
+        return cls(load_vocabulary(path))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a tokenizer.json in Hugging Face's format: to this file, or into this folder."""
+        save_tokenizer_json(self._vocabulary, path)
+
+    # ---- text → ids ----
+
+    def encode(
+        self,
+        text: str,
+        *,
+        allowed_special: AllowedSpecial = "none",
+        disallowed_special: DisallowedSpecial = "raise",
+    ) -> list[int]:
+        """The ids of a text.
+
+        What looks like a special token in the text raises, so that text from users cannot forge one, unless the
+        caller says what it is to be.
+
+        Args:
+            text: any text.
+            allowed_special: the special tokens that become their id where they stand in the text.
+            disallowed_special: "raise" refuses all others; a collection refuses those in it, and encodes what is
+                neither allowed nor refused as the plain text that it is.
+
+        Raises:
+            TokenizerError: a special token that is refused, or half a surrogate pair.
+
+        >>> tokenizer = Tokenizer.train_on(["to be or not to be"], vocab_size=260)
+        >>> tokenizer.encode("be<|endoftext|>", allowed_special="all")
+        [256, 259]
+        """
+        data, special = self._prepare(text, allowed_special, disallowed_special)
+        return self._bpe.encode(data, special)
+
+    def encode_array(
+        self,
+        text: str,
+        *,
+        allowed_special: AllowedSpecial = "none",
+        disallowed_special: DisallowedSpecial = "raise",
+    ) -> NDArray[np.unsignedinteger]:
+        """As `encode`, into an array of the smallest unsigned type that the vocabulary fits in.
+
+        >>> Tokenizer.train_on(["to be or not to be"], vocab_size=260).encode_array("2b").dtype
+        dtype('uint16')
+        """
+        data, special = self._prepare(text, allowed_special, disallowed_special)
+        return self._bpe.encode_array(data, special)
+
+    def _prepare(
+        self, text: str, allowed_special: AllowedSpecial, disallowed_special: DisallowedSpecial
+    ) -> tuple[str | bytes, _core.SpecialTokens]:
+        """The text as the core takes it, and the special tokens to look for, after refusing what is to be refused."""
+        if not isinstance(text, str):
+            raise TokenizerError(f"encode takes a str, got {type(text).__name__}")
+        try:
+            data = text if text.isascii() else text.encode()
+        except UnicodeEncodeError as error:
+            raise TokenizerError(_surrogate_message(error)) from error
+        allowed = self._chosen_special("allowed_special", allowed_special, {"none": set(), "all": self.special_tokens})
+        others = self.special_tokens.keys() - allowed
+        refused = self._chosen_special("disallowed_special", disallowed_special, {"raise": others})
+        if (found := self._finder(refused).find(data)) is not None:
+            start, id_ = found
+            token = self._vocabulary.tokens[id_].decode()
+            position = start if isinstance(data, str) else len(data[:start].decode())
+            raise TokenizerError(
+                f"the text holds the special token {token!r} at character {position:,}; pass "
+                f"allowed_special={{{token!r}}} to encode it as that token, "
+                "or disallowed_special=() to encode it as plain text"
+            )
+        return data, self._finder(allowed)
+
+    def _chosen_special(
+        self, option: str, chosen: str | Collection[str], words: dict[str, Collection[str]]
+    ) -> Collection[str]:
+        if isinstance(chosen, str):
+            if chosen not in words:
+                expected = ", ".join(map(repr, words))
+                raise TokenizerError(f"{option} is {chosen!r}, expected {expected} or a set of special tokens")
+            return words[chosen]
+        for token in chosen:
+            if token not in self.special_tokens:
+                known = ", ".join(map(repr, self.special_tokens)) or "none"
+                raise TokenizerError(f"{option} names {token!r}, which is no special token here; there are: {known}")
+        return chosen
+
+    def _finder(self, tokens: Collection[str]) -> _core.SpecialTokens:
+        if not tokens:
+            return self._no_special
+        if len(tokens) == len(self.special_tokens):
+            return self._every_special
+        return _core.SpecialTokens([(token, self.special_tokens[token]) for token in tokens])
+
+    # ---- ids → text ----
+
+    def decode(self, ids: Ids, errors: str = "replace") -> str:
+        """The text of the ids; bytes that are not UTF-8 become U+FFFD, or whatever `errors` says.
+
+        Raises:
+            TokenizerError: an id outside the vocabulary.
+
+        >>> Tokenizer.train_on(["to be or not to be"], vocab_size=260).decode([83, 78])
+        'to'
+        """
+        return self.decode_bytes(ids).decode("utf-8", errors)
+
+    def decode_bytes(self, ids: Ids) -> bytes:
+        """The bytes of the ids; as `decode`."""
+        return self._bpe.decode(self._checked(ids))
+
+    def pieces(self, ids: Ids) -> list[str]:
+        r"""The text of each token; bytes that are no whole characters are written \xNN.
+
+        >>> tokenizer = Tokenizer.train_on(["to be or not to be"], vocab_size=260)
+        >>> tokenizer.pieces(tokenizer.encode("be é"))
+        ['be', ' ', '\\xc3', '\\xa9']
+        """
+        tokens = self._vocabulary.tokens
+        return [tokens[id_].decode("utf-8", "backslashreplace") for id_ in self._checked(ids).tolist()]
+
+    def stream_decoder(self) -> StreamDecoder:
+        """A decoder that is given one id at a time."""
+        return StreamDecoder(self)
+
+    def token_bytes(self, id_: int) -> bytes:
+        """The bytes of one token; none for an id that is not in use."""
+        return self.decode_bytes([id_])
+
+    def _checked(self, ids: Ids) -> NDArray[np.uint32]:
+        array = np.asarray(ids)
+        if array.size == 0:
+            return np.empty(0, dtype=np.uint32)
+        if array.ndim != 1 or array.dtype.kind not in "iu":
+            raise TokenizerError(f"ids must be a list of integers, got {array.ndim} dimensions of {array.dtype}")
+        wrong = (array < 0) | (array >= self.vocab_size)
+        if wrong.any():
+            position = int(wrong.argmax())
+            raise TokenizerError(
+                f"id {int(array[position])} at position {position:,} is not in the vocabulary, "
+                f"which has 0 to {self.vocab_size - 1}"
+            )
+        return np.ascontiguousarray(array, dtype=np.uint32)
+
+    # ---- what it is ----
+
+    @property
+    def vocab_size(self) -> int:
+        """How many ids there are, special tokens among them."""
+        return len(self._vocabulary.tokens)
+
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """The special tokens and their ids."""
+        return self._vocabulary.special_tokens
+
+    @property
+    def end_token(self) -> int | None:
+        """The id of <|endoftext|>, which stands between documents, if there is one."""
+        return self.special_tokens.get(END_TOKEN)
+
+    @property
+    def split_pattern(self) -> str:
+        """The name of the pattern that cuts text into words before tokens merge."""
+        return self._vocabulary.split_pattern
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tokenizer) and self._vocabulary == other._vocabulary
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Tokenizer(vocab_size={self.vocab_size}, split_pattern={self.split_pattern!r})"
+
+
+class StreamDecoder:
+    """Turns ids into text one at a time, holding back the bytes of a character until it is whole.
+
+    >>> tokenizer = Tokenizer.train_on(["to be or not to be"], vocab_size=260)
+    >>> decoder = tokenizer.stream_decoder()
+    >>> [decoder.push(id_) for id_ in tokenizer.encode("é!")], decoder.finish()
+    (['', 'é', '!'], '')
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def push(self, id_: int) -> str:
+        """The characters that this id completes."""
+        return self._decoder.decode(self._tokenizer.token_bytes(id_))
+
+    def finish(self) -> str:
+        """What is left: U+FFFD if the ids end inside a character."""
+        return self._decoder.decode(b"", final=True)
+
+
+def _check_sizes(vocab_size: int, special_tokens: Sequence[str]) -> None:
+    for i, token in enumerate(special_tokens):
+        if not isinstance(token, str) or not token or token in special_tokens[:i]:
+            raise TokenizerError(f"special token {i} is {token!r}; expected texts, none empty and none twice")
+        try:
+            token.encode()
+        except UnicodeEncodeError as error:
+            raise TokenizerError(f"special token {i}: {_surrogate_message(error)}") from error
+    least = 256 + len(special_tokens)
+    if not least <= vocab_size <= MOST_TOKENS:
+        raise TokenizerError(
+            f"vocab_size is {vocab_size}, expected {least} (256 bytes, {len(special_tokens)} special) to {MOST_TOKENS}"
+        )
+
+
+def _surrogate_message(error: UnicodeEncodeError) -> str:
+    return (
+        f"character {error.start:,} is {error.object[error.start]!a}, half of a surrogate pair and no character; "
+        'text.encode(errors="replace").decode() replaces such halves'
+    )

@@ -1,0 +1,243 @@
+"""Tokenizer files: what comes in goes out again, others read it, and what is broken is refused by name."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tokenizers
+from hypothesis import given
+from tokenizers import decoders, models, pre_tokenizers, processors, trainers
+
+from onward.errors import TokenizerError
+from onward.tokenizer import Tokenizer
+
+from .conftest import SHAKESPEARE, tricky_text
+
+TEXT = (
+    SHAKESPEARE[:5000]
+    + "It's a truth, universally acknowledged: 日本語の 'naïve' reader reads 1234 pages!\n\n  And then?"
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return Tokenizer.train_on([TEXT], vocab_size=330)
+
+
+@pytest.fixture
+def document(tokenizer: Tokenizer, tmp_path: Path) -> dict[str, Any]:
+    tokenizer.save(tmp_path / "tokenizer.json")
+    return json.loads((tmp_path / "tokenizer.json").read_text())
+
+
+def load(document: Any, folder: Path) -> Tokenizer:
+    (folder / "changed.json").write_text(json.dumps(document))
+    return Tokenizer.load(folder / "changed.json")
+
+
+# ---- in and out ----
+
+
+def test_saved_and_loaded_is_the_same(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tokenizer.save(tmp_path)
+    tokenizer.save(tmp_path / "other.json")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["other.json", "tokenizer.json"]
+    assert Tokenizer.load(tmp_path) == Tokenizer.load(tmp_path / "other.json") == tokenizer
+    assert Tokenizer.load(tmp_path) != Tokenizer.train_on([TEXT], vocab_size=331)
+    tokenizer.save(tmp_path / "made")
+    assert (tmp_path / "made/tokenizer.json").is_file()
+
+
+@pytest.fixture(scope="module")
+def peer(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> tokenizers.Tokenizer:
+    file = tmp_path_factory.mktemp("saved") / "tokenizer.json"
+    tokenizer.save(file)
+    return tokenizers.Tokenizer.from_file(str(file))
+
+
+@given(text=tricky_text)
+def test_tokenizers_reads_it_alike(tokenizer: Tokenizer, peer: tokenizers.Tokenizer, text: str) -> None:
+    ids = tokenizer.encode(text, allowed_special="all")
+    assert peer.encode(text).ids == ids
+    assert peer.decode(ids, skip_special_tokens=False) == text
+
+
+def test_gpt2_goes_through_tokenizers(gpt2: Tokenizer, real_texts: dict[str, str], tmp_path: Path) -> None:
+    gpt2.save(tmp_path)
+    assert Tokenizer.load(tmp_path) == gpt2
+    peer = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    for text in real_texts.values():
+        assert peer.encode(text).ids == gpt2.encode(text)
+
+
+def test_reads_what_tokenizers_writes(tmp_path: Path) -> None:
+    """Special tokens first, ids of bytes in another order, merges as one string each in older files."""
+    peer = tokenizers.Tokenizer(models.BPE())
+    peer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    peer.decoder = decoders.ByteLevel()
+    peer.post_processor = processors.ByteLevel(trim_offsets=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=330,
+        special_tokens=["<s>", "<|endoftext|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    peer.train_from_iterator([TEXT], trainer)
+    peer.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = Tokenizer.load(tmp_path)
+    assert tokenizer.special_tokens == {"<s>": 0, "<|endoftext|>": 1}
+    text = TEXT + "<|endoftext|> more"
+    assert tokenizer.encode(text, allowed_special="all") == peer.encode(text).ids
+
+    document = json.loads((tmp_path / "tokenizer.json").read_text())
+    document["model"]["merges"] = [" ".join(pair) for pair in document["model"]["merges"]]
+    assert load(document, tmp_path) == tokenizer
+
+
+def test_gzipped_files_are_read(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tokenizer.save(tmp_path / "plain.json")
+    (tmp_path / "tokenizer.json.gz").write_bytes(gzip.compress((tmp_path / "plain.json").read_bytes()))
+    assert Tokenizer.load(tmp_path) == Tokenizer.load(tmp_path / "tokenizer.json.gz") == tokenizer
+
+
+def test_gpt2_files_under_either_name(document: dict[str, Any], tokenizer: Tokenizer, tmp_path: Path) -> None:
+    model = document["model"]
+    encoder = json.dumps(model["vocab"] | {"<|endoftext|>": tokenizer.end_token})
+    merges = "#version: 0.2\n" + "".join(f"{left} {right}\n" for left, right in model["merges"])
+    for names in (("encoder.json", "vocab.bpe"), ("vocab.json", "merges.txt")):
+        folder = tmp_path / names[0]
+        folder.mkdir()
+        for name, content in zip(names, (encoder, merges), strict=True):
+            (folder / name).write_text(content)
+        assert Tokenizer.load(folder) == tokenizer
+
+
+# ---- broken and foreign ----
+
+
+def at(*path: str | int, value: Any) -> Callable[[dict[str, Any]], None]:
+    def change(document: Any) -> None:
+        for step in path[:-1]:
+            document = document[step]
+        document[path[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (at("model", value=None), "'model' is None, expected a JSON dict"),
+        (at("model", "type", value="Unigram"), "type 'Unigram'; onward reads byte-level BPE only"),
+        (at("model", "dropout", value=0.1), "'model.dropout' is 0.1, which onward cannot represent"),
+        (at("model", "end_of_word_suffix", value="</w>"), "'model.end_of_word_suffix' is '</w>'"),
+        (at("model", "ignore_merges", value=True), "'model.ignore_merges' is True"),
+        (at("normalizer", value={"type": "NFC"}), "'normalizer' is {'type': 'NFC'}"),
+        (at("pre_tokenizer", value=None), "'pre_tokenizer' is None"),
+        (at("pre_tokenizer", "add_prefix_space", value=True), "expected ByteLevel without a prefix space"),
+        (at("pre_tokenizer", value={"type": "Metaspace"}), "'pre_tokenizer' is {'type': 'Metaspace'}"),
+        (at("decoder", value={"type": "WordPiece"}), "'decoder' is {'type': 'WordPiece'}"),
+        (at("added_tokens", value={}), "'added_tokens' is {}, expected a JSON list"),
+        (at("added_tokens", 0, value=7), "added token 0 is 7"),
+        (at("added_tokens", 0, "content", value=""), "special token '' is not"),
+        (at("added_tokens", 0, "content", value="\ud800"), "half a surrogate pair"),
+        (at("added_tokens", 0, "id", value=0), "the id 0 is both"),
+        (at("added_tokens", 0, "id", value=-1), "the id -1 of .* is out of range"),
+        (at("added_tokens", 0, "id", value=4_000_000_000), "the id 4000000000 of .* is out of range"),
+        (at("added_tokens", 0, "id", value=True), "is True, expected a JSON int"),
+        (at("added_tokens", 0, "lstrip", value=True), "lstrip' is True"),
+        (at("added_tokens", 0, "special", value=False), "is not special, which onward cannot represent"),
+        (at("model", "vocab", value=[]), "'model.vocab' is \\[\\]"),
+        (at("model", "vocab", value={}), "merge 0 is of .* is no token"),
+        (at("model", "vocab", "!", value="0"), "the id of '!' is '0'"),
+        (at("model", "vocab", "!", value=1.5), "the id of '!' is 1.5"),
+        (at("model", "vocab", "!", value=1), "the id 1 is both"),
+        (at("model", "vocab", "▁the", value=400), "'▁the' is not written in bytes.*SentencePiece"),
+        (at("model", "merges", value=None), "'model.merges' is None"),
+        (at("model", "merges", 3, value=["a"]), r"merge 3 is \['a'\], expected two tokens"),
+        (at("model", "merges", 3, value="a b c"), "merge 3 is 'a b c'"),
+        (at("model", "merges", 3, value=["a", 1]), "merge 3 is"),
+        (at("model", "merges", 3, value=["q", "q"]), "merge 3 is of 'q' and 'q', but 'qq' is no token"),
+    ],
+)
+def test_what_cannot_be_represented_is_refused(
+    document: dict[str, Any], tmp_path: Path, change: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    change(document)
+    with pytest.raises(TokenizerError, match=message) as refusal:
+        load(document, tmp_path)
+    assert str(refusal.value).startswith(f"{tmp_path / 'changed.json'}: ")
+    assert "\n" not in str(refusal.value)
+
+
+def test_merges_must_fit(document: dict[str, Any], tmp_path: Path) -> None:
+    document["model"]["merges"].append(document["model"]["merges"][0])
+    with pytest.raises(TokenizerError, match="merge 73, of the ids .* is there twice"):
+        load(document, tmp_path)
+    del document["model"]["vocab"]["~"]
+    with pytest.raises(TokenizerError, match="the byte 0x7e is no token"):
+        load(document | {"model": document["model"] | {"merges": []}}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "line 1, column 1 is not JSON"),
+        (b'{"model": {"type": "BPE", "voc', "is not JSON: .*; is the file cut short"),
+        (b"\x80\x02 a pickle", "not UTF-8 at byte 0"),
+        (b"[" * 100_000, "not a tokenizer"),
+        (b"1" * 5000, "not a tokenizer"),
+        (b"[1]", r"the file is \[1\], expected a JSON dict"),
+        (b'{"a": 1, "a": 2}', "the key 'a' is there twice"),
+        (b"\x1f\x8b cut", "cannot be read"),
+        (gzip.compress(b"{}")[:-6], "cannot be read"),
+    ],
+)
+def test_broken_files_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "tokenizer.json").write_bytes(content)
+    with pytest.raises(TokenizerError, match=message) as refusal:
+        Tokenizer.load(tmp_path)
+    assert str(tmp_path / "tokenizer.json") in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_every_cut_of_a_file_is_refused(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tokenizer.save(tmp_path)
+    file = tmp_path / "tokenizer.json"
+    whole = file.read_bytes()
+    for length in range(0, len(whole) - 2, 97):
+        file.write_bytes(whole[:length])
+        with pytest.raises(TokenizerError, match=r"tokenizer\.json: "):
+            Tokenizer.load(tmp_path)
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(TokenizerError, match=r"none\.json: no such file; expected a tokenizer\.json"):
+        Tokenizer.load(tmp_path / "none.json")
+    (tmp_path / "encoder.json").write_text("{}")
+    with pytest.raises(
+        TokenizerError, match=r"no tokenizer in this folder; expected tokenizer\.json, or encoder\.json"
+    ):
+        Tokenizer.load(tmp_path)
+    (tmp_path / "vocab.bpe").write_text("#version: 0.2\na b c\n")
+    with pytest.raises(TokenizerError, match=r"vocab\.bpe: merge 0 is 'a b c', expected two tokens"):
+        Tokenizer.load(tmp_path)
+
+
+def test_a_full_disk_leaves_the_old_file(tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer.save(tmp_path)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        Tokenizer.train_on([], vocab_size=257).save(tmp_path)
+    monkeypatch.undo()
+    assert Tokenizer.load(tmp_path) == tokenizer
+    assert [file.name for file in tmp_path.iterdir()] == ["tokenizer.json"]

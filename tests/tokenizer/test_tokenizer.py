@@ -1,0 +1,239 @@
+"""Encoding and decoding, against tiktoken, tokenizers and the plain twin."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+import tiktoken
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onward.errors import TokenizerError
+from onward.tokenizer import Tokenizer, reference
+from onward.tokenizer.vocabulary import Vocabulary
+
+from .conftest import SHAKESPEARE, tricky_text
+
+TEXT = (
+    SHAKESPEARE[:5000]
+    + "It's a truth, universally acknowledged: 日本語の 'naïve' reader reads 1234 pages!\n\n  And then?"
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return Tokenizer.train_on([TEXT], vocab_size=320, special_tokens=["<|endoftext|>", "<|end|>"])
+
+
+SENTENCE = (
+    "I am an amazing autoregressive, decoder-only, GPT-2 style transformer. "
+    "One day I will exceed human level intelligence and take over the world!"
+)
+SENTENCE_IDS = [
+    *(50256, 40, 716, 281, 4998, 1960, 382, 19741, 11, 875, 12342, 12, 8807, 11, 402, 11571, 12, 17, 3918, 47385, 13),
+    *(1881, 1110, 314, 481, 7074, 1692, 1241, 4430, 290, 1011, 625, 262, 995, 0),
+]
+
+
+def test_gpt2_ids_of_a_known_sentence(gpt2: Tokenizer) -> None:
+    text = "<|endoftext|>" + SENTENCE
+    ids = gpt2.encode(text, allowed_special="all")
+    assert ids == SENTENCE_IDS
+    assert gpt2.decode(ids) == text
+    assert gpt2.pieces(ids)[:4] == ["<|endoftext|>", "I", " am", " an"]
+    assert gpt2.end_token == 50256
+    assert gpt2.vocab_size == 50257
+
+
+def test_gpt2_ids_of_real_text_are_tiktokens(
+    gpt2: Tokenizer, tiktoken_gpt2: tiktoken.Encoding, real_texts: dict[str, str]
+) -> None:
+    for text in real_texts.values():
+        ids = gpt2.encode(text)
+        assert ids == tiktoken_gpt2.encode(text)
+        assert gpt2.decode(ids) == text
+
+
+@given(text=tricky_text)
+def test_gpt2_ids_of_tricky_text_are_tiktokens(gpt2: Tokenizer, tiktoken_gpt2: tiktoken.Encoding, text: str) -> None:
+    assert gpt2.encode(text, disallowed_special=()) == tiktoken_gpt2.encode_ordinary(text)
+    assert gpt2.encode(text, allowed_special="all") == tiktoken_gpt2.encode(text, allowed_special="all")
+
+
+@given(text=tricky_text)
+def test_core_encodes_what_the_reference_encodes(tokenizer: Tokenizer, text: str) -> None:
+    vocabulary = reference_vocabulary(tokenizer)
+    ids = tokenizer.encode(text, disallowed_special=())
+    assert ids == reference.encode(text, vocabulary)
+    assert tokenizer.decode(ids) == reference.decode(ids, vocabulary) == text
+
+
+def reference_vocabulary(tokenizer: Tokenizer) -> Vocabulary:
+    return tokenizer._vocabulary
+
+
+@given(text=tricky_text)
+def test_array_is_the_list(tokenizer: Tokenizer, text: str) -> None:
+    array = tokenizer.encode_array(text, allowed_special="all")
+    assert array.tolist() == tokenizer.encode(text, allowed_special="all")
+    assert array.dtype == np.uint16
+
+
+def test_array_takes_the_smallest_type_that_fits(real_texts: dict[str, str]) -> None:
+    assert Tokenizer.train_on([], vocab_size=256, special_tokens=[]).encode_array("é").dtype == np.uint8
+    numbers = " ".join(str(n) for n in range(20_000))
+    assert Tokenizer.train_on([numbers], vocab_size=20_000).encode_array("1").dtype == np.uint16
+
+
+def test_words_are_remembered_right() -> None:
+    """More words, and longer ones, than the encoder remembers; a second time around they give the same ids."""
+    tokenizer = Tokenizer.train_on([TEXT], vocab_size=320)
+    numbers = [str(n * n) * (1 + n % 7) + "x\x00"[: n % 3] for n in range(60_000)]
+    texts = [" ".join(numbers[begin : begin + 20_000]) for begin in (0, 20_000, 40_000, 0)]
+    arrays = [tokenizer.encode_array(text) for text in texts]
+    assert [tokenizer.decode(array) for array in arrays] == texts
+    assert arrays[0].tolist() == arrays[3].tolist()
+    head = texts[0][:20_000]
+    assert Tokenizer.train_on([TEXT], vocab_size=320).encode(head) == reference.encode(
+        head, reference_vocabulary(tokenizer)
+    )
+
+
+@pytest.mark.parametrize("length", [1, 15, 16, 17, 47, 48, 49, 50, 511, 512, 513, 2000])
+def test_words_of_every_length(tokenizer: Tokenizer, length: int) -> None:
+    word = ("acknowledgedly" * 200)[:length]
+    assert tokenizer.encode(word) == reference.encode(word, reference_vocabulary(tokenizer))
+    assert tokenizer.encode("x " + word + " ") == reference.encode("x " + word + " ", reference_vocabulary(tokenizer))
+
+
+@pytest.mark.parametrize("unit", ["a", " ", "ab", "é", "'", "0", "\n"])
+def test_a_megabyte_without_a_break_takes_linear_time(gpt2: Tokenizer, unit: str) -> None:
+    def seconds(text: str) -> float:
+        begin = time.process_time()
+        assert gpt2.decode(gpt2.encode_array(text)) == text
+        return time.process_time() - begin
+
+    seconds(unit * 1000)
+    small = min(seconds(unit * 50_000) for _ in range(3))
+    assert seconds(unit * 400_000) < 30 * small + 0.1
+
+
+def test_threads_share_a_tokenizer(tokenizer: Tokenizer) -> None:
+    expected = tokenizer.encode(TEXT)
+    results: list[list[int]] = []
+    threads = [
+        threading.Thread(target=lambda: results.extend(tokenizer.encode(TEXT) for _ in range(20))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [expected] * 80
+
+
+# ---- special tokens ----
+
+
+def test_special_tokens_in_text_are_refused_by_default(tokenizer: Tokenizer) -> None:
+    with pytest.raises(TokenizerError) as refusal:
+        tokenizer.encode("é and <|endoftext|>")
+    assert str(refusal.value) == (
+        "the text holds the special token '<|endoftext|>' at character 6; pass allowed_special={'<|endoftext|>'} to "
+        "encode it as that token, or disallowed_special=() to encode it as plain text"
+    )
+    with pytest.raises(TokenizerError, match=r"'<\|end\|>' at character 13"):
+        tokenizer.encode_array("<|endoftext|><|end|>", allowed_special={"<|endoftext|>"})
+
+
+def test_special_tokens_are_what_the_caller_says(tokenizer: Tokenizer) -> None:
+    end, other = tokenizer.special_tokens["<|endoftext|>"], tokenizer.special_tokens["<|end|>"]
+    text = "<|endoftext|><|end|>"
+    assert tokenizer.encode(text, allowed_special="all") == [end, other]
+    plain = tokenizer.encode(text, disallowed_special=())
+    assert not {end, other} & set(plain)
+    assert tokenizer.decode(plain) == text
+    mixed = tokenizer.encode(text, allowed_special={"<|end|>"}, disallowed_special=())
+    assert mixed[-1] == other
+    assert end not in mixed
+    with pytest.raises(TokenizerError, match="at character 13"):
+        tokenizer.encode(text, disallowed_special={"<|end|>"})
+
+
+def test_unknown_special_tokens_are_refused(tokenizer: Tokenizer) -> None:
+    with pytest.raises(
+        TokenizerError, match=r"allowed_special names '<x>', .* there are: '<\|endoftext\|>', '<\|end\|>'"
+    ):
+        tokenizer.encode("a", allowed_special={"<x>"})
+    with pytest.raises(TokenizerError, match="allowed_special is 'everything', expected 'none', 'all' or a set"):
+        tokenizer.encode("a", allowed_special="everything")  # type: ignore[arg-type]
+
+
+def test_of_special_tokens_at_one_place_the_longest_counts() -> None:
+    tokenizer = Tokenizer.train_on([""], vocab_size=260, special_tokens=["<a>", "<a><b>", "bb", "<a"])
+    assert tokenizer.encode("<a><b><a>bb<a", allowed_special="all") == [257, 256, 258, 259]
+
+
+# ---- decoding ----
+
+
+@given(ids=st.lists(st.integers(0, 319), max_size=40))
+def test_any_ids_decode(tokenizer: Tokenizer, ids: list[int]) -> None:
+    data = tokenizer.decode_bytes(ids)
+    assert data == b"".join(tokenizer.token_bytes(id_) for id_ in ids)
+    assert tokenizer.decode(ids) == data.decode("utf-8", "replace")
+    assert tokenizer.decode(np.array(ids, dtype=np.int64)) == tokenizer.decode(ids)
+    decoder = tokenizer.stream_decoder()
+    parts = [decoder.push(id_) for id_ in ids]
+    assert "".join(parts) + decoder.finish() == tokenizer.decode(ids)
+
+
+def test_a_stream_holds_back_half_characters(tokenizer: Tokenizer) -> None:
+    decoder = tokenizer.stream_decoder()
+    ids = tokenizer.encode("é🙂x")
+    assert [decoder.push(id_) for id_ in ids] == ["", "é", "", "", "", "🙂", "x"]
+    assert decoder.push(ids[0]) == ""
+    assert decoder.finish() == "\ufffd"
+
+
+def test_pieces_show_bytes_that_are_no_characters(tokenizer: Tokenizer) -> None:
+    assert tokenizer.pieces(tokenizer.encode("é!")) == ["\\xc3", "\\xa9", "!"]
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ([1, 320], "id 320 at position 1 is not in the vocabulary, which has 0 to 319"),
+        ([-1], "id -1 at position 0"),
+        ([2**40], "id 1099511627776 at position 0"),
+        ([10**30], "ids must be a list of integers"),
+        ([1.0], "ids must be a list of integers, got 1 dimensions of float64"),
+        ([[1], [2]], "got 2 dimensions"),
+        ([True], "of bool"),
+    ],
+)
+def test_wrong_ids_are_refused(tokenizer: Tokenizer, ids: list[int], message: str) -> None:
+    for decode in (tokenizer.decode, tokenizer.decode_bytes, tokenizer.pieces):
+        with pytest.raises(TokenizerError, match=message):
+            decode(ids)
+
+
+def test_half_a_surrogate_pair_is_refused(tokenizer: Tokenizer) -> None:
+    with pytest.raises(TokenizerError, match=r"character 2 is '\\ud83d', half of a surrogate pair"):
+        tokenizer.encode("ab\ud83dc")
+    with pytest.raises(TokenizerError, match="encode takes a str, got bytes"):
+        tokenizer.encode(b"ab")  # type: ignore[arg-type]
+
+
+def test_nul_bytes_are_characters(tokenizer: Tokenizer) -> None:
+    assert tokenizer.decode(tokenizer.encode("a\x00\x00b\x00")) == "a\x00\x00b\x00"
+    assert len(tokenizer.encode("\x00")) == 1
+
+
+def test_import_is_light() -> None:
+    program = "import sys, onward.tokenizer; print(sorted({'torch', 'jaxtyping'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "[]\n"
