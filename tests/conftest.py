@@ -17,6 +17,10 @@ ROOT = Path(__file__).parent.parent
 TINY_TEXT = "".join(f"Line {n} is about onward, line {n + 1} about — naïve — 日本.\n" for n in range(200))
 
 
+# Tiny models are quickest on one thread, and so are the processes that the tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+
 def pytest_configure() -> None:
     """Refuse to test a core that is older than its sources."""
     import onward._core as core

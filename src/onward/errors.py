@@ -7,7 +7,7 @@
     ├── CheckpointError      a model folder or a checkpoint that is missing, broken or of another kind
     ├── RunError             a run folder that exists already, is in use, or holds no run
     ├── ContextLengthError   more tokens than the model's context has room for
-    └── TrainingError        a loss that is not finite
+    └── NonFiniteError       a loss or logits that are infinite or not a number
 
 A message says what was got, where, what was expected, and what to do about it, in one line: the command
 prints it as it is.
@@ -44,5 +44,5 @@ class ContextLengthError(OnwardError):
     """More tokens than the model's context has room for."""
 
 
-class TrainingError(OnwardError):
-    """A loss that is not finite."""
+class NonFiniteError(OnwardError):
+    """A loss or logits that are infinite or not a number."""

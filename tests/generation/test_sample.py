@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onward.errors import ConfigError
+from onward.errors import ConfigError, NonFiniteError
 from onward.generation.sample import Sampling, choose, keep_top_k, keep_top_p, next_probabilities
 
 LOGITS = torch.tensor([0.1, 0.4, 0.2, 0.3]).log()
@@ -64,3 +64,9 @@ def test_draws_follow_the_probabilities() -> None:
 def test_values_out_of_range(settings: dict[str, float], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Sampling(**settings)  # type: ignore[arg-type]
+
+
+def test_logits_that_are_not_finite() -> None:
+    for logits in (torch.tensor([[0.0, math.nan]]), torch.full((1, 3), -torch.inf), torch.tensor([[torch.inf, 0.0]])):
+        with pytest.raises(NonFiniteError, match="logits are not finite"):
+            choose(logits, Sampling(), torch.Generator())

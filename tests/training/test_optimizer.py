@@ -2,18 +2,20 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.conftest import random_decoder
 
 from onward.errors import CheckpointError
 from onward.model.config import ModelConfig
 from onward.model.decoder import Decoder
 from onward.training.config import TrainingConfig
 from onward.training.optimizer import Optimizer
-from tests.conftest import random_decoder
 
 CONFIG = ModelConfig(vocab_size=20, context_length=8, n_layers=1, d_model=8, n_heads=2, norm="layer", bias=True)
 
 
-def stepped(config: TrainingConfig, n_steps: int, state: dict[str, torch.Tensor] | None = None) -> tuple[Decoder, Optimizer]:
+def stepped(
+    config: TrainingConfig, n_steps: int, state: dict[str, torch.Tensor] | None = None
+) -> tuple[Decoder, Optimizer]:
     model = random_decoder(CONFIG).requires_grad_(True)
     optimizer = Optimizer(model, config)
     if state is not None:
@@ -48,7 +50,9 @@ def test_state_by_name(kind: str) -> None:
     config = TrainingConfig(steps=1, optimizer=kind)  # type: ignore[arg-type]
     _, optimizer = stepped(config, 2)
     state = optimizer.state()
-    assert {entry.rpartition("/")[0] for entry in state} == {name for name, _ in random_decoder(CONFIG).named_parameters()}
+    assert {entry.rpartition("/")[0] for entry in state} == {
+        name for name, _ in random_decoder(CONFIG).named_parameters()
+    }
     has_momentum = {entry for entry in state if entry.endswith("/momentum_buffer")}
     assert bool(has_momentum) == (kind == "muon")
     assert all(entry.startswith("blocks.0.") for entry in has_momentum)

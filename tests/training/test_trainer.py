@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
+from tests.training.conftest import PrepareRun
 
-from onward.errors import CheckpointError, RunError, TrainingError
+from onward.errors import CheckpointError, RunError, NonFiniteError
 from onward.model.folder import own_weights
 from onward.run import Metrics, Run
 from onward.training.config import RunConfig
 from onward.training.progress import ProgressView
 from onward.training.trainer import Trainer
-from tests.training.conftest import PrepareRun
 
 
 class Quiet(ProgressView):
@@ -110,14 +110,14 @@ def test_micro_batches_sum_to_the_batch(prepare_run: PrepareRun) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(prepare_run: PrepareRun) -> None:
-    run, config = prepare_run("run", "training.checkpoint_every=2")
+    run, config = prepare_run("run", "training.checkpoint_every=2", "training.evaluate_every=4")
     trainer = Trainer(run, config)
 
     def poison(metrics: Metrics) -> None:
         if metrics.step == 3:
             torch.nn.init.constant_(trainer.model.embed.weight, math.nan)
 
-    with pytest.raises(TrainingError, match=r"step 4: the loss is nan .* step-000002; train anew with .*learning_rate="):
+    with pytest.raises(NonFiniteError, match=r"step 4: the loss is nan .* step-000002; train anew .*learning_rate="):
         trainer.run(Quiet(config, poison))
     assert [folder.name for folder in run.checkpoint_folders()] == ["step-000002"]
 

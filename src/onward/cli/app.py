@@ -39,7 +39,7 @@ def main() -> None:
     """Run the command; print what goes wrong in one line, and exit 1 (2 for a command that cannot be understood)."""
     console = Console(stderr=True)
     try:
-        app(exit_on_error=False, print_error=False)
+        app(sys.argv[1:], exit_on_error=False, print_error=False)
     except CycloptsError as error:
         _complain(console, str(error).splitlines()[0] + "; see --help")
         sys.exit(2)

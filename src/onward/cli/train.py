@@ -10,7 +10,9 @@ from cyclopts import Parameter
 from onward.training.options import TrainOptions
 
 
-def train(*texts: Path, options: Annotated[TrainOptions | None, Parameter(name="*", show_default=False)] = None) -> None:
+def train(
+    *texts: Path, options: Annotated[TrainOptions | None, Parameter(name="*", show_default=False)] = None
+) -> None:
     """Train a tokenizer and a model on text, from nothing.
 
     Without texts, the text is the Shakespeare that comes with onward.
@@ -23,8 +25,9 @@ def train(*texts: Path, options: Annotated[TrainOptions | None, Parameter(name="
     ```
 
     Args:
-        texts: UTF-8 files, and folders of .txt and .txt.gz files. Each file is a document, or several where it separates
-            them by `<|endoftext|>`.
+        texts: UTF-8 files, and folders of .txt and .txt.gz files. Each file is a document, or several where it
+            separates them by `<|endoftext|>`.
+        options: everything else.
     """
     from onward.training.train import run_training
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from onward.errors import ConfigError
+from onward.errors import ConfigError, NonFiniteError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,8 +53,8 @@ def keep_top_p(logits: Float[Tensor, "*batch vocab"], p: float) -> Float[Tensor,
 
     Source: Holtzman et al., The Curious Case of Neural Text Degeneration, 2019 (nucleus sampling).
 
-    >>> keep_top_p(torch.tensor([0.5, 0.3, 0.2]).log(), 0.6).exp().tolist()
-    [0.5, 0.30000001192092896, 0.0]
+    >>> keep_top_p(torch.tensor([2.0, 1.0, 0.0]), 0.7).tolist()
+    [2.0, 1.0, -inf]
     """
     values, tokens = logits.sort(dim=-1, descending=True, stable=True)
     probabilities = values.softmax(dim=-1)
@@ -77,5 +77,11 @@ def next_probabilities(logits: Float[Tensor, "*batch vocab"], sampling: Sampling
 
 
 def choose(logits: Float[Tensor, "batch vocab"], sampling: Sampling, random: torch.Generator) -> Int[Tensor, " batch"]:
-    """Draw the next token of each row."""
+    """Draw the next token of each row.
+
+    Raises:
+        NonFiniteError: a logit is not a number, or all are -inf: the weights are broken.
+    """
+    if not logits.amax(dim=-1).isfinite().all():
+        raise NonFiniteError("the model's logits are not finite: its weights are broken; load another checkpoint")
     return torch.multinomial(next_probabilities(logits, sampling), 1, generator=random).squeeze(-1)

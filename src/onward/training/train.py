@@ -38,7 +38,7 @@ def train(*texts: str | Path, **options: Any) -> Run:
         ConfigError: a setting that is unknown, out of range, or contradicts another.
         RunError: the folder exists already, or another process trains in it.
         CheckpointError: the checkpoint to resume from is broken, or one cannot be saved.
-        TrainingError: the loss is no longer finite.
+        NonFiniteError: the loss is no longer finite.
     """
     return run_training([Path(text) for text in texts], TrainOptions(**options))
 

@@ -10,7 +10,7 @@ import torch
 
 from onward.data.batches import Batches
 from onward.data.shards import read_token_file
-from onward.errors import CheckpointError, TrainingError
+from onward.errors import CheckpointError, NonFiniteError
 from onward.generation.generator import generate
 from onward.model.decoder import Decoder
 from onward.model.init import initialise
@@ -60,7 +60,7 @@ class Trainer:
         """Take one step, and say how it went.
 
         Raises:
-            TrainingError: the loss or its gradient is not finite; the weights are those of the step before.
+            NonFiniteError: the loss or its gradient is not finite; the weights are those of the step before.
         """
         batch = self.batches.at(self.state.step)
         n_targets = max(int(batch.loss_mask.sum()), 1)
@@ -74,7 +74,7 @@ class Trainer:
             loss += micro_loss.item()
         gradient_norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm))
         if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
-            raise TrainingError(self._not_finite(loss, gradient_norm))
+            raise NonFiniteError(self._not_finite(loss, gradient_norm))
         share = learning_rate_share(self.state.step, self.config)
         self.optimizer.step(share)
         self.state.step += 1
@@ -116,7 +116,10 @@ class Trainer:
                 if interrupt.signal is not None or self._is_due(self.config.checkpoint_every):
                     self._save()
                 if interrupt.signal is not None:
-                    view.note(f"stopped after step {self.state.step}, and saved it")
+                    view.note(
+                        f"stopped after step {self.state.step}, which is saved; "
+                        f"go on with: onward train --out {self.folder.folder} --resume"
+                    )
                     interrupt.end()
 
     def _is_due(self, every: int) -> bool:

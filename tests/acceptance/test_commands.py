@@ -1,0 +1,185 @@
+"""The commands, as a person types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tests.conftest import TINY_TEXT
+
+from onward.cli.app import main
+
+ONWARD = [sys.executable, "-m", "onward.cli.app"]
+TRAIN = ["train", "book.txt", "--size", "tiny", "--vocab-size", "300", "--set", "training.batch_size=4"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a book in it, to type commands in."""
+    monkeypatch.chdir(tmp_path)
+    Path("book.txt").write_text(TINY_TEXT, encoding="utf-8")
+    return tmp_path
+
+
+def onward(*arguments: str) -> str:
+    """Run the command in a process of its own; what it prints."""
+    done = subprocess.run([*ONWARD, *arguments], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return done.stdout
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 1) -> str:
+    """The one line that the command complains with; it leaves nothing half-written."""
+    before = sorted(path for path in Path().rglob("*") if path.name != ".lock")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr(sys, "argv", ["onward", *arguments])
+        main()
+    errors = capsys.readouterr().err
+    assert ended.value.code == status, errors
+    assert errors.startswith("error: ")
+    assert errors.count("\n") == 1, errors
+    assert sorted(path for path in Path().rglob("*") if path.name != ".lock") == before
+    return errors
+
+
+def test_the_whole_way() -> None:
+    printed = onward(*TRAIN, "--steps", "20", "--seed", "3")
+    assert "text: " in printed
+    assert "step 20/20" in printed
+    assert "bits per byte" in printed
+    assert 'next: onward generate runs/book --prompt "..."' in printed
+
+    run = Path("runs/book")
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 21))
+    assert {"step", "tokens", "seconds", "loss", "validation_loss", "validation_bits_per_byte"} <= lines[-1].keys()
+    assert (run / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert "seed = 3" in (run / "run.toml").read_text()
+
+    generate = ["generate", "runs/book", "--prompt", "Line 7 ", "--max-tokens", "20", "--seed", "1"]
+    assert onward(*generate) == onward(*generate)
+    assert onward(*generate).startswith("Line 7 ")
+    assert onward(*generate, "--temperature", "0") == onward(*generate[:-1], "2", "--temperature", "0")
+
+    figures = dict(line.rsplit(maxsplit=1) for line in onward("evaluate", "runs/book", "book.txt").splitlines()[:2])
+    assert figures["bytes"] == f"{len(TINY_TEXT.encode()):,}"
+
+    pieces = onward("tokenizer", "encode", "runs/book", "Line 日").splitlines()
+    assert pieces[-1].endswith("tokens for 8 bytes")
+    assert "Line" in "".join(pieces)
+
+
+def test_same_command_same_run_and_overwrite() -> None:
+    weights = Path("runs/book/checkpoints/step-000005/model.safetensors")
+    onward(*TRAIN, "--steps", "5")
+    first = weights.read_bytes()
+    onward(*TRAIN, "--steps", "5", "--overwrite")
+    assert weights.read_bytes() == first
+
+
+def test_ctrl_c_saves_and_the_same_command_resumes() -> None:
+    command = [*TRAIN, "--steps", "400", "--set", "training.evaluate_every=100", "--set", "training.dtype=float32"]
+    onward(*command, "--out", "runs/whole")
+    with subprocess.Popen([*ONWARD, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        metrics = Path("runs/book/metrics.jsonl")
+        deadline = time.monotonic() + 60
+        while not (metrics.exists() and metrics.read_text().count("\n") > 20) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        printed, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, "")
+    assert "onward train --out runs/book --resume" in printed
+    (saved,) = Path("runs/book/checkpoints").iterdir()
+    assert saved.name != "step-000400"
+    assert "resuming after step" in onward(*command, "--resume")
+    for name in ("model.safetensors", "optimizer.safetensors"):
+        ends = [Path("runs", run, "checkpoints", "step-000400", name).read_bytes() for run in ("book", "whole")]
+        assert ends[0] == ends[1]
+
+
+def test_minutes_are_measured_kept_and_obeyed() -> None:
+    began = time.monotonic()
+    onward(*TRAIN, "--minutes", "0.2")
+    assert time.monotonic() - began < 40
+    config = Path("runs/book/run.toml").read_text()
+    steps = Path("runs/book/metrics.jsonl").read_text().count("\n")
+    assert f"steps = {steps}\n" in config
+    assert "minutes = 0.2" in config
+
+
+def test_a_config_file_of_another_run() -> None:
+    onward(*TRAIN, "--steps", "3", "--set", "model.n_layers=1")
+    onward("train", "book.txt", "--config", "runs/book/run.toml", "--out", "runs/again")
+    weights = [Path("runs", run, "checkpoints/step-000003/model.safetensors") for run in ("book", "again")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_bad_texts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "there is no file nowhere.txt" in fails(capsys, "train", "nowhere.txt")
+    Path("empty.txt").touch()
+    assert "empty.txt is empty" in fails(capsys, "train", "empty.txt")
+    Path("folder").mkdir()
+    assert "the folder folder has no .txt" in fails(capsys, "train", "folder")
+    Path("picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00")
+    assert "picture.png is not UTF-8 text: byte 0x89 at offset 0" in fails(capsys, "train", "picture.png")
+    Path("short.txt").write_text("abc " * 20)
+    assert "fewer than the context's 64" in fails(capsys, "train", "short.txt", "--vocab-size", "258", "--steps", "1")
+    assert "vocab" in fails(capsys, "train", "short.txt", "--vocab-size", "5000", "--steps", "1")
+
+
+def test_bad_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no size 'huge'; there are tiny, small" in fails(capsys, "train", "book.txt", "--size", "huge")
+    assert "--minutes must be above 0" in fails(capsys, "train", "book.txt", "--minutes", "0")
+    assert "exclude each other" in fails(capsys, "train", "book.txt", "--minutes", "1", "--steps", "9")
+    assert "training.steps must be at least 1" in fails(capsys, *TRAIN, "--steps", "0")
+    assert "(did you mean 'n_layers'?)" in fails(capsys, *TRAIN, "--set", "model.n_layer=3")
+    assert "unknown key 'modle' (did you mean 'model'?)" in fails(capsys, *TRAIN, "--set", "modle.n_layers=3")
+    Path("my.toml").write_text("[training]\nlerning_rate = 1.0\n")
+    assert "my.toml: training: unknown key 'lerning_rate'" in fails(capsys, *TRAIN, "--config", "my.toml")
+    Path("my.toml").write_text("[training\n")
+    assert "my.toml is not a TOML file" in fails(capsys, *TRAIN, "--config", "my.toml")
+    assert "the time is too short" in fails(capsys, *TRAIN, "--minutes", "0.001")
+    assert "Did you mean --steps" in fails(capsys, "train", "book.txt", "--stpes", "3", status=2)
+
+
+def test_bad_run_folders(capsys: pytest.CaptureFixture[str]) -> None:
+    onward(*TRAIN, "--steps", "3")
+    assert "go on with --resume, replace it with --overwrite" in fails(capsys, *TRAIN, "--steps", "3")
+    message = fails(capsys, *TRAIN, "--steps", "4", "--resume")
+    assert "was begun with steps = 3, not 4" in message
+    assert "there is no run in runs/other to resume" in fails(capsys, *TRAIN, "--out", "runs/other", "--resume")
+    Path("thesis").mkdir()
+    Path("thesis/chapter.md").touch()
+    assert "thesis exists and is not a run" in fails(capsys, *TRAIN, "--out", "thesis", "--overwrite")
+    assert "there is no run and no model in thesis" in fails(capsys, "generate", "thesis")
+    assert "the prompt has" in fails(capsys, "generate", "runs/book", "--prompt", "Q" * 500)
+    weights = Path("runs/book/checkpoints/step-000003/model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-10])
+    assert "model.safetensors is cut short" in fails(capsys, "generate", "runs/book")
+    assert "to go on from the beginning" in fails(capsys, *TRAIN, "--steps", "3", "--resume")
+    # An overwrite that fails leaves the old run as it was.
+    assert "no file nowhere.txt" in fails(capsys, "train", "nowhere.txt", "--out", "runs/book", "--overwrite")
+
+
+def test_a_full_disk() -> None:
+    """No file may grow beyond 200 kB: the tokens fit, the checkpoint does not."""
+    limited = f"ulimit -f 200; exec {' '.join(ONWARD)} {' '.join(TRAIN)} --steps 6 --checkpoint-every 3"
+    done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: cannot save runs/book/checkpoints/step-000003: ")
+    assert list(Path("runs/book/checkpoints").iterdir()) == []
+    assert "step 6/6" in onward(*TRAIN, "--resume")
+
+
+def test_a_reader_that_leaves_early() -> None:
+    onward(*TRAIN, "--steps", "2")
+    command = f"{' '.join(ONWARD)} generate runs/book --max-tokens 500 | head -c 5"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, env={**os.environ})
+    assert done.stderr == ""
