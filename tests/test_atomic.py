@@ -24,6 +24,13 @@ def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 
+def test_failure_leaves_no_parents(tmp_path: Path) -> None:
+    for atomic in (atomic_file, atomic_folder):
+        with pytest.raises(RuntimeError), atomic(tmp_path / "a" / "b" / "c"):
+            raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_failure_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "f") as temporary:
         (temporary / "x").write_text("half")

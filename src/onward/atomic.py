@@ -25,15 +25,15 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     ['note.txt']
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{_TEMPORARY}{os.getpid()}-{path.name}")
-    try:
-        yield temporary
-        _fsync(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _fsync(path.parent)
+    with _parents(path):
+        try:
+            yield temporary
+            _fsync(temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _fsync(path.parent)
 
 
 @contextlib.contextmanager
@@ -43,19 +43,19 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     If the body raises, the temporary folder is removed.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{_TEMPORARY}{os.getpid()}-{path.name}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        yield temporary
-        for file in temporary.rglob("*"):
-            _fsync(file)
-        _fsync(temporary)
-        temporary.rename(path)
-    finally:
+    with _parents(path):
         shutil.rmtree(temporary, ignore_errors=True)
-    _fsync(path.parent)
+        temporary.mkdir()
+        try:
+            yield temporary
+            for file in temporary.rglob("*"):
+                _fsync(file)
+            _fsync(temporary)
+            temporary.rename(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        _fsync(path.parent)
 
 
 def remove_partial(folder: Path) -> None:
@@ -65,6 +65,20 @@ def remove_partial(folder: Path) -> None:
             shutil.rmtree(leftover)
         else:
             leftover.unlink()
+
+
+@contextlib.contextmanager
+def _parents(path: Path) -> Iterator[None]:
+    """Make the folders above `path`; if the body raises, take away those that were made."""
+    made = [parent for parent in path.parents if not parent.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # somebody else may have put something there by now
+            for parent in made:
+                parent.rmdir()
+        raise
 
 
 def _fsync(path: Path) -> None:

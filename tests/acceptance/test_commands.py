@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.conftest import TINY_TEXT
 
 from onward.cli.app import main
+from tests.conftest import TINY_TEXT
 
 ONWARD = [sys.executable, "-m", "onward.cli.app"]
 TRAIN = ["train", "book.txt", "--size", "tiny", "--vocab-size", "300", "--set", "training.batch_size=4"]
@@ -162,7 +162,7 @@ def test_bad_run_folders(capsys: pytest.CaptureFixture[str]) -> None:
     weights = Path("runs/book/checkpoints/step-000003/model.safetensors")
     weights.write_bytes(weights.read_bytes()[:-10])
     assert "model.safetensors is cut short" in fails(capsys, "generate", "runs/book")
-    assert "to go on from the beginning" in fails(capsys, *TRAIN, "--steps", "3", "--resume")
+    assert "to go on from step-000002" in fails(capsys, *TRAIN, "--steps", "3", "--resume")
     # An overwrite that fails leaves the old run as it was.
     assert "no file nowhere.txt" in fails(capsys, "train", "nowhere.txt", "--out", "runs/book", "--overwrite")
 

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from tests.conftest import random_decoder
 
 from onward.errors import ConfigError, ContextLengthError
 from onward.model.config import ModelConfig, preset
 from onward.model.decoder import Decoder
 from onward.model.hook import Hooks
 from onward.model.init import initialise
+from tests.conftest import random_decoder
 
 FORMS: dict[str, dict[str, Any]] = {
     "modern": {},

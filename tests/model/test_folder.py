@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.conftest import random_decoder
 
 from onward.errors import CheckpointError
 from onward.library import load
 from onward.model.config import ModelConfig
 from onward.model.decoder import Decoder
 from onward.model.folder import own_weights, read_tensors, write_model_folder
+from tests.conftest import random_decoder
 
 
 @pytest.fixture

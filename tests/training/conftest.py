@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import TINY_TEXT
 
 from onward.run import Run
 from onward.training.config import RunConfig
 from onward.training.options import TrainOptions
 from onward.training.prepare import prepare
+from tests.conftest import TINY_TEXT
 
 PrepareRun = Callable[..., tuple[Run, RunConfig]]
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.conftest import TINY_TEXT
 
 from onward.data.shards import TokenFile
 from onward.errors import DataError
 from onward.model.decoder import Decoder
 from onward.tokenizer import Tokenizer
 from onward.training.evaluate import evaluate, evaluate_texts
+from tests.conftest import TINY_TEXT
 
 
 def token_file(tokenizer: Tokenizer, text: str) -> TokenFile:

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.conftest import random_decoder
 
 from onward.errors import CheckpointError
 from onward.model.config import ModelConfig
 from onward.model.decoder import Decoder
 from onward.training.config import TrainingConfig
 from onward.training.optimizer import Optimizer
+from tests.conftest import random_decoder
 
 CONFIG = ModelConfig(vocab_size=20, context_length=8, n_layers=1, d_model=8, n_heads=2, norm="layer", bias=True)
 
@@ -27,7 +27,8 @@ def stepped(
 
 
 def test_adamw_is_torchs() -> None:
-    config = TrainingConfig(steps=1, optimizer="adamw", learning_rate=0.01)
+    rates = {f"{kind}learning_rate": 0.01 for kind in ("", "embed_", "unembed_", "vector_")}
+    config = TrainingConfig(steps=1, optimizer="adamw", weight_decay=0.1, **rates)  # type: ignore[arg-type]
     ours, _ = stepped(config, 3)
     theirs = random_decoder(CONFIG).requires_grad_(True)
     decayed = [parameter for parameter in theirs.parameters() if parameter.ndim == 2]

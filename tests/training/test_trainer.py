@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
-from tests.training.conftest import PrepareRun
 
-from onward.errors import CheckpointError, RunError, NonFiniteError
+from onward.errors import CheckpointError, NonFiniteError, RunError
 from onward.model.folder import own_weights
 from onward.run import Metrics, Run
 from onward.training.config import RunConfig
 from onward.training.progress import ProgressView
 from onward.training.trainer import Trainer
+from tests.training.conftest import PrepareRun
 
 
 class Quiet(ProgressView):
@@ -50,7 +50,7 @@ def timeless(run: Run) -> list[tuple[int, int, float, float | None]]:
 
 
 def test_one_batch_is_learned_by_heart(prepare_run: PrepareRun) -> None:
-    trainer = Trainer(*prepare_run("run", "training.warmup_steps=5", steps=60))
+    trainer = Trainer(*prepare_run("run", steps=60))
     batch = trainer.batches.at(0)
     trainer.batches.at = lambda step: batch  # type: ignore[method-assign]
     losses = [trainer.step().loss for _ in range(60)]
@@ -69,7 +69,8 @@ def test_same_config_same_weights(prepare_run: PrepareRun, optimizer: str) -> No
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 @pytest.mark.parametrize("stop_after", [1, 4, 5])
 def test_stopped_and_resumed_is_as_never_stopped(prepare_run: PrepareRun, optimizer: str, stop_after: int) -> None:
-    settings = f"training.optimizer={optimizer}", "training.checkpoint_every=3", "training.evaluate_every=2"
+    settings = [f"training.optimizer={optimizer}", "training.checkpoint_every=3", "training.evaluate_every=2"]
+    settings.append("model.dropout=0.2")
     whole, stopped = prepare_run("whole", *settings), prepare_run("stopped", *settings)
 
     def kill(metrics: Metrics) -> None:
@@ -117,7 +118,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(prepar
         if metrics.step == 3:
             torch.nn.init.constant_(trainer.model.embed.weight, math.nan)
 
-    with pytest.raises(NonFiniteError, match=r"step 4: the loss is nan .* step-000002; train anew .*learning_rate="):
+    with pytest.raises(NonFiniteError, match=r"step 4: the loss is nan .*step-000002; train anew .*learning_rate="):
         trainer.run(Quiet(config, poison))
     assert [folder.name for folder in run.checkpoint_folders()] == ["step-000002"]
 

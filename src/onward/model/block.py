@@ -25,6 +25,7 @@ class PreNormBlock(nn.Module):
         self.attn = Attention(config, layer)
         self.mlp_norm = make_norm(config, config.d_model)
         self.mlp = MLP(config)
+        self.dropout = nn.Dropout(config.dropout)
         self.hook_resid_pre = HookPoint()
         self.hook_resid_mid = HookPoint()
         self.hook_resid_post = HookPoint()
@@ -32,8 +33,8 @@ class PreNormBlock(nn.Module):
     def forward(self, resid: Float[Tensor, "batch pos d_model"], shared: Pass) -> Float[Tensor, "batch pos d_model"]:
         """The residual stream, with what both sublayers add."""
         resid = self.hook_resid_pre(resid, shared.hooks)
-        resid = self.hook_resid_mid(resid + self.attn(self.attn_norm(resid), shared), shared.hooks)
-        return self.hook_resid_post(resid + self.mlp(self.mlp_norm(resid), shared), shared.hooks)
+        resid = self.hook_resid_mid(resid + self.dropout(self.attn(self.attn_norm(resid), shared)), shared.hooks)
+        return self.hook_resid_post(resid + self.dropout(self.mlp(self.mlp_norm(resid), shared)), shared.hooks)
 
 
 class PostNormBlock(PreNormBlock):
@@ -42,8 +43,8 @@ class PostNormBlock(PreNormBlock):
     def forward(self, resid: Float[Tensor, "batch pos d_model"], shared: Pass) -> Float[Tensor, "batch pos d_model"]:
         """The residual stream, normed after what each sublayer adds."""
         resid = self.hook_resid_pre(resid, shared.hooks)
-        resid = self.hook_resid_mid(self.attn_norm(resid + self.attn(resid, shared)), shared.hooks)
-        return self.hook_resid_post(self.mlp_norm(resid + self.mlp(resid, shared)), shared.hooks)
+        resid = self.hook_resid_mid(self.attn_norm(resid + self.dropout(self.attn(resid, shared))), shared.hooks)
+        return self.hook_resid_post(self.mlp_norm(resid + self.dropout(self.mlp(resid, shared))), shared.hooks)
 
 
 BLOCKS = {"pre": PreNormBlock, "post": PostNormBlock}

@@ -47,12 +47,16 @@ class ModelConfig:
     """How the model knows where a token stands."""
     rotary_theta: float = 10_000.0
     """Base of the rotary frequencies."""
+    embed_norm: bool = True
+    """Norm on the embeddings, before the first block."""
     qk_norm: bool = True
     """Norm on each query and key, so that attention scores stay bounded."""
     bias: bool = False
     """Biases in the linear layers and the norms."""
     tied_embeddings: bool = False
     """Whether embed and unembed are one matrix."""
+    dropout: float = 0.0
+    """Share of what each sublayer adds that is dropped in training, against learning a small text by heart."""
 
     def __post_init__(self) -> None:
         for name, default in (
@@ -68,6 +72,8 @@ class ModelConfig:
             value = getattr(self, field.name)
             if type(value) is int and not 1 <= value <= 1 << 24:
                 raise ConfigError(f"model.{field.name} must be between 1 and {1 << 24}; got {value}")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"model.dropout must be at least 0 and below 1; got {self.dropout}")
         if self.n_heads % self.n_kv_heads:
             raise ConfigError(f"model.n_heads = {self.n_heads} is not a multiple of n_kv_heads = {self.n_kv_heads}")
         if self.positions == "rotary" and self.d_head % 2:
@@ -82,6 +88,7 @@ _GPT2: dict[str, Any] = {
     "activation": "gelu",
     "norm": "layer",
     "positions": "learned",
+    "embed_norm": False,
     "qk_norm": False,
     "bias": True,
     "tied_embeddings": True,

@@ -41,6 +41,7 @@ class Decoder(nn.Module):
         self.embed = Embedding(config.vocab_size, config.d_model)
         self.position_embed = _added_positions(config)
         self.rotary = RotaryPositions(config) if config.positions == "rotary" else None
+        self.embed_norm = make_norm(config, config.d_model) if config.embed_norm else nn.Identity()
         self.blocks = nn.ModuleList(BLOCKS[config.norm_order](config, layer) for layer in range(config.n_layers))
         self.final_norm = make_norm(config, config.d_model) if config.norm_order == "pre" else nn.Identity()
         self.unembed = Linear(config.d_model, config.vocab_size, bias=False)
@@ -101,6 +102,7 @@ class Decoder(nn.Module):
         resid = self.hook_embed(self.embed(tokens), shared.hooks)
         if self.position_embed is not None:
             resid = resid + self.position_embed(positions)
+        resid = self.embed_norm(resid)
         for block in self.blocks:
             resid = block(resid, shared)
         if state is not None:

@@ -5,31 +5,41 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from onward.model.decoder import Decoder
 from onward.model.linear import Embedding, Linear
 from onward.model.norm import LayerNorm
 
 
 @torch.no_grad()
-def initialise(model: nn.Module, seed: int) -> None:
+def initialise(model: Decoder, seed: int) -> None:
     """Fill every parameter of `model`, as a function of the seed alone.
 
-    | parameter                      | value                                                              |
-    |--------------------------------|--------------------------------------------------------------------|
-    | embed, learned positions       | normal, standard deviation 0.02 (Radford et al., 2018)             |
-    | linear layers                  | normal, standard deviation 0.02                                    |
-    | o_proj, down_proj              | 0: each block begins as the identity                               |
-    | biases                         | 0                                                                  |
-    | LayerNorm                      | weight 1, bias 0                                                   |
+    | parameter                | value                                                                    |
+    |--------------------------|--------------------------------------------------------------------------|
+    | embed, learned positions | normal; standard deviation 0.02, or 1 for an untied embed with a norm    |
+    | unembed                  | 0 (unless it is tied): all tokens are equally likely at first            |
+    | o_proj, down_proj        | 0: each block begins as the identity                                     |
+    | other linear layers      | normal, standard deviation 0.5 / sqrt(columns): 0.018 at GPT-2's width   |
+    | biases                   | 0                                                                        |
+    | LayerNorm                | weight 1, bias 0                                                         |
+
+    Sources: Radford et al., 2018 (0.02); Zhang et al., Fixup, 2019 (zero at the end of each branch).
     """
     generator = torch.Generator().manual_seed(seed)
+    config = model.config
     for name, module in model.named_modules():
         if isinstance(module, LayerNorm):
             nn.init.ones_(module.weight)
-        elif isinstance(module, (Linear, Embedding)):
-            if name.endswith(("o_proj", "down_proj")):
-                nn.init.zeros_(module.weight)
-            else:
-                nn.init.normal_(module.weight, std=0.02, generator=generator)
+        elif isinstance(module, Embedding):
+            std = 1.0 if name == "embed" and config.embed_norm and not config.tied_embeddings else 0.02
+            nn.init.normal_(module.weight, std=std, generator=generator)
+        elif isinstance(module, Linear) and name.endswith(("o_proj", "down_proj")):
+            nn.init.zeros_(module.weight)
+        elif name == "unembed":
+            if not config.tied_embeddings:
+                nn.init.zeros_(model.unembed.weight)
+        elif isinstance(module, Linear):
+            nn.init.normal_(module.weight, std=0.5 * module.in_features**-0.5, generator=generator)
         bias = getattr(module, "bias", None)
         if isinstance(bias, nn.Parameter):
             nn.init.zeros_(bias)

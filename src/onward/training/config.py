@@ -32,20 +32,26 @@ class TrainingConfig:
     """Windows at once; gradients of batch_size / micro_batch_size passes are summed. 0: batch_size."""
     optimizer: Literal["muon", "adamw"] = "muon"
     """What updates the matrices inside the blocks; embeddings and vectors always have AdamW."""
-    learning_rate: float = 0.003
-    """AdamW's peak learning rate."""
-    muon_learning_rate: float = 0.01
-    """Muon's peak learning rate."""
+    learning_rate: float = 0.03
+    """Peak learning rate of the matrices inside the blocks."""
+    embed_learning_rate: float = 0.3
+    """Peak learning rate of the embeddings."""
+    unembed_learning_rate: float = 0.012
+    """Peak learning rate of the unembedding."""
+    vector_learning_rate: float = 0.01
+    """Peak learning rate of biases and of the norms' gains."""
     beta1: float = 0.9
     """AdamW's memory of the gradient."""
     beta2: float = 0.95
     """AdamW's memory of the squared gradient."""
-    weight_decay: float = 0.1
+    weight_decay: float = 0.0
     """Pull of the matrices towards 0, a step, times the learning rate."""
-    warmup_steps: int = 20
-    """Steps over which the learning rate rises from 0 to its peak."""
-    final_learning_rate: float = 0.05
-    """The learning rate of the last step, as a share of the peak, reached along a cosine."""
+    schedule: Literal["linear", "cosine"] = "linear"
+    """How the learning rates fall after the warmup."""
+    warmup: float = 0.02
+    """Share of the steps over which the learning rates rise from 0 to their peak."""
+    final_learning_rate: float = 0.0
+    """The learning rates after the last step, as a share of their peak."""
     clip_norm: float = 1.0
     """Gradients are scaled down to this norm."""
     evaluate_every: int = 0
@@ -72,11 +78,13 @@ class TrainingConfig:
             object.__setattr__(self, "checkpoint_every", self.evaluate_every)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            least = 0 if field.name in ("seed", "warmup_steps") else 1
+            least = 0 if field.name == "seed" else 1
             if type(value) is int and not least <= value < 1 << 53:
                 raise ConfigError(f"training.{field.name} must be at least {least}; got {value}")
             if type(value) is float and not (math.isfinite(value) and value >= 0):
                 raise ConfigError(f"training.{field.name} must be 0 or above; got {value}")
+        if max(self.warmup, self.final_learning_rate) > 1:
+            raise ConfigError("training.warmup and training.final_learning_rate are shares: at most 1")
         if self.batch_size % self.micro_batch_size:
             raise ConfigError(
                 f"training.batch_size = {self.batch_size} is not a multiple of "

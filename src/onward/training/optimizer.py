@@ -15,37 +15,34 @@ from onward.training.config import TrainingConfig
 class Optimizer:
     """The optimizers of a run as one, with a state that can be saved by the parameters' names.
 
-    | parameters                        | optimizer             | weight decay |
-    |-----------------------------------|-----------------------|--------------|
-    | matrices inside the blocks        | Muon (or AdamW)       | yes          |
-    | embeddings and unembedding        | AdamW                 | yes          |
-    | vectors: norms, biases            | AdamW                 | no           |
+    | parameters                | optimizer       | learning rate         | weight decay |
+    |---------------------------|-----------------|-----------------------|--------------|
+    | matrices inside the blocks| Muon (or AdamW) | learning_rate         | yes          |
+    | embeddings                | AdamW           | embed_learning_rate   | yes          |
+    | unembedding               | AdamW           | unembed_learning_rate | yes          |
+    | vectors: norms, biases    | AdamW           | vector_learning_rate  | no           |
 
     Sources: Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2017; Jordan et al., Muon, 2024.
     """
 
     def __init__(self, model: nn.Module, config: TrainingConfig) -> None:
         self._parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-        hidden = [p for name, p in self._parameters.items() if p.ndim == 2 and name.startswith("blocks.")]
-        is_hidden = {id(parameter) for parameter in hidden}
-        tables = [p for p in self._parameters.values() if p.ndim >= 2 and id(p) not in is_hidden]
-        vectors = [p for p in self._parameters.values() if p.ndim < 2]
-        if config.optimizer == "adamw":
-            tables, hidden = tables + hidden, []
-        groups: list[dict[str, Any]] = [{"params": tables}, {"params": vectors, "weight_decay": 0.0}]
-        adamw = torch.optim.AdamW(
-            groups,
-            lr=config.learning_rate,
-            betas=(config.beta1, config.beta2),
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
-        self._optimizers: list[torch.optim.Optimizer] = [adamw]
-        if hidden:
-            muon = torch.optim.Muon(
-                hidden, lr=config.muon_learning_rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
-            )
+        kinds: dict[str, list[nn.Parameter]] = {"matrix": [], "embed": [], "unembed": [], "vector": []}
+        for name, parameter in self._parameters.items():
+            kinds[_kind(name, parameter)].append(parameter)
+        groups: list[dict[str, Any]] = [
+            {"params": kinds["embed"], "lr": config.embed_learning_rate},
+            {"params": kinds["unembed"], "lr": config.unembed_learning_rate},
+            {"params": kinds["vector"], "lr": config.vector_learning_rate, "weight_decay": 0.0},
+        ]
+        self._optimizers: list[torch.optim.Optimizer] = []
+        if config.optimizer == "muon":
+            muon = torch.optim.Muon(kinds["matrix"], lr=config.learning_rate, weight_decay=config.weight_decay)
             self._optimizers.append(muon)
+        else:
+            groups.append({"params": kinds["matrix"], "lr": config.learning_rate})
+        betas = (config.beta1, config.beta2)
+        self._optimizers.append(torch.optim.AdamW(groups, betas=betas, weight_decay=config.weight_decay, fused=True))
         self._peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self._optimizers]
 
     def step(self, learning_rate_share: float) -> None:
@@ -85,3 +82,11 @@ class Optimizer:
             name, _, key = entry.rpartition("/")
             parameter = self._parameters[name]
             groups[id(parameter)].state[parameter][key] = value
+
+
+def _kind(name: str, parameter: nn.Parameter) -> str:
+    if parameter.ndim < 2:
+        return "vector"
+    if name.startswith("blocks."):
+        return "matrix"
+    return "unembed" if name.startswith("unembed.") else "embed"

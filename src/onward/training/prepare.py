@@ -46,7 +46,7 @@ def prepare(run: Run, texts: Sequence[Path], options: TrainOptions, say: Say) ->
     )
     minutes = options.minutes or (None if "steps" in training_settings else DEFAULT_MINUTES)
     values: dict[str, Any] = {"steps": 1, "device": _best_device(), "threads": torch.get_num_threads()}
-    values |= default_training(model) | training_settings
+    values |= default_training(model, training_settings.get("optimizer", "muon")) | training_settings
     training = from_dict(TrainingConfig, values, "training settings")
     config = RunConfig(texts=[str(path) for path in texts], size=size, minutes=minutes, model=model, training=training)
     if "dtype" not in training_settings:

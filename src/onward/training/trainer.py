@@ -26,7 +26,7 @@ from onward.training.progress import ProgressView
 from onward.training.schedule import learning_rate_share
 
 _SAMPLE_TOKENS = 80
-_LEARNING_RATES = ("learning_rate", "muon_learning_rate")
+_LEARNING_RATES = ("learning_rate", "embed_learning_rate", "unembed_learning_rate")
 
 
 class Trainer:
@@ -64,6 +64,9 @@ class Trainer:
         """
         batch = self.batches.at(self.state.step)
         n_targets = max(int(batch.loss_mask.sum()), 1)
+        # Dropout draws from the global generator: seeded by the step, it is the same after a resume.
+        torch.manual_seed(((self.config.seed << 32) + self.state.step) % (1 << 63))
+        self.model.train()
         loss = 0.0
         for micro_batch in batch.split(self.config.micro_batch_size):
             tokens, targets, loss_mask = to_tensors(micro_batch, self.model.device)
@@ -77,6 +80,7 @@ class Trainer:
             raise NonFiniteError(self._not_finite(loss, gradient_norm))
         share = learning_rate_share(self.state.step, self.config)
         self.optimizer.step(share)
+        self.model.eval()
         self.state.step += 1
         self.state.tokens += n_targets
         return Metrics(
