@@ -174,7 +174,7 @@ def test_a_full_disk() -> None:
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: cannot save runs/book/checkpoints/step-000003: ")
-    assert list(Path("runs/book/checkpoints").iterdir()) == []
+    assert not Path("runs/book/checkpoints").exists()
     assert "step 6/6" in onward(*TRAIN, "--resume")
 
 

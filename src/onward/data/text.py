@@ -50,7 +50,7 @@ def split_documents(documents: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split documents into training and validation, 9 to 1 by length.
 
     Whole documents are set aside at even distances, so that both parts see every region of the collection. Where the
-    documents are too few for that, the last 10 % of each is set aside.
+    documents are too few or too unequal for that, the last 10 % of each is set aside.
 
     >>> split_documents(["0123456789"])
     (['012345678'], ['9'])
@@ -68,7 +68,7 @@ def split_documents(documents: Sequence[str]) -> tuple[list[str], list[str]]:
             validation.append(document)
         else:
             training.append(document)
-    if not validation:
+    if n_validation < VALIDATION_SHARE / 2 * n_seen:
         cuts = [int((1 - VALIDATION_SHARE) * len(document)) for document in documents]
         training = [document[:cut] for document, cut in zip(documents, cuts, strict=True) if cut]
         validation = [document[cut:] for document, cut in zip(documents, cuts, strict=True)]
