@@ -1,8 +1,7 @@
-// Turns text into token ids and back.
+// Turns text into token ids.
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -13,10 +12,10 @@
 #include <string_view>
 #include <vector>
 
-#include "bpe_train.hpp"
-#include "hash.hpp"
-#include "pair_table.hpp"
 #include "pretokenize.hpp"
+#include "short_words.hpp"
+#include "vocabulary.hpp"
+#include "word_merger.hpp"
 
 namespace onward {
 
@@ -58,51 +57,6 @@ class IdBuffer {
   std::size_t capacity_ = 0;
 };
 
-// The tokens and the merges of a tokenizer; never changes.
-class Vocabulary {
- public:
-  // Ids are places in `tokens`; an empty one is an id that is not in use. Merges are in order of
-  // rank; all ids are below tokens.size().
-  Vocabulary(std::vector<std::string> tokens, const std::array<std::uint32_t, 256>& id_of_byte,
-             const std::vector<Merge>& merges);
-
-  std::size_t size() const { return tokens_.size(); }
-  std::string_view bytes(std::uint32_t id) const { return tokens_[id]; }
-  std::uint32_t id_of_byte(char byte) const { return id_of_byte_[static_cast<std::uint8_t>(byte)]; }
-
-  struct RankedMerge {
-    std::uint32_t rank = kNoRank;
-    std::uint32_t id = 0;
-  };
-  static constexpr std::uint32_t kNoRank = ~std::uint32_t{0};
-  RankedMerge merge_of(std::uint32_t left, std::uint32_t right) const {
-    const RankedMerge* found = merges_.find(pair_key(left, right));
-    return found == nullptr ? RankedMerge{} : *found;
-  }
-
- private:
-  std::vector<std::string> tokens_;
-  std::array<std::uint32_t, 256> id_of_byte_;
-  PairTable<RankedMerge> merges_;
-};
-
-// Merges the tokens of one word by rank, of equal ranks the leftmost first.
-class WordMerger {
- public:
-  explicit WordMerger(const Vocabulary& vocabulary) : vocabulary_(vocabulary) {}
-  // Valid until the next call.
-  std::span<const std::uint32_t> merge(std::string_view word);
-
- private:
-  void merge_by_scanning();
-  void merge_by_queue();
-
-  const Vocabulary& vocabulary_;
-  std::vector<std::uint32_t> ids_;
-  // Of each token and the next: what they merge to.
-  std::vector<Vocabulary::RankedMerge> merges_;
-};
-
 // Encodes; remembers the words it has met, in bounded memory. Not for two threads at once.
 class Encoder {
  public:
@@ -112,12 +66,10 @@ class Encoder {
   void encode(std::string_view text, IdBuffer<Id>& out);
 
  private:
-  // A word of at most 16 bytes and 3 ids, by far the most of them: two fill a cache line.
-  struct alignas(32) ShortWord {
-    Key16 key{};
+  // A short word of at most 3 ids, by far the most of them; with its key, two fill a cache line.
+  struct FewIds {
     std::uint32_t ids[3]{};
-    std::uint16_t id_count = 0;
-    std::uint16_t length = 0;  // 0: not in use
+    std::uint32_t count = 0;
   };
   // Any other word: its bytes and ids are in the arenas.
   struct LongWord {
@@ -129,12 +81,16 @@ class Encoder {
   };
 
   template <class Id>
-  void encode_new_short(std::string_view word, Key16 key, std::uint64_t hash, IdBuffer<Id>& out);
+  void write_ids(std::string_view text, std::size_t begin, std::span<const std::size_t> ends,
+                 IdBuffer<Id>& out);
+  template <class Id>
+  void encode_rare(std::string_view word, const HashedWord& hashed, IdBuffer<Id>& out);
   template <class Id>
   void encode_long(std::string_view word, std::uint64_t hash, IdBuffer<Id>& out);
   template <class Id>
   void append(std::span<const std::uint32_t> ids, IdBuffer<Id>& out);
   LongWord& find_long(std::string_view word, std::uint64_t hash);
+  void remember_short(const HashedWord& word, std::span<const std::uint32_t> ids);
   void remember_long(std::string_view word, std::uint64_t hash, std::span<const std::uint32_t> ids);
   std::span<const std::uint32_t> ids_of(const LongWord& word) const {
     return {long_ids_.data() + word.ids_at, word.id_count};
@@ -142,14 +98,11 @@ class Encoder {
 
   SplitPattern pattern_;
   WordMerger merger_;
-  std::vector<ShortWord> short_words_;
+  ShortWords<FewIds> short_words_;
   std::vector<LongWord> long_words_;
   std::size_t long_word_count_ = 0;
   std::string long_bytes_;
   std::vector<std::uint32_t> long_ids_;
 };
-
-// The bytes of the tokens, one after the other; all ids are below vocabulary.size().
-std::string decode(const Vocabulary& vocabulary, std::span<const std::uint32_t> ids);
 
 }  // namespace onward

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <limits>
-#include <numeric>
 #include <queue>
 #include <stdexcept>
 #include <utility>
@@ -73,7 +72,7 @@ class Neighbours {
 // and the index rebuilt from `symbols_`. That keeps the long tail of rare pairs out of memory.
 class Trainer {
  public:
-  explicit Trainer(const WordCounts& words);
+  explicit Trainer(const WordCounts& counts);
   std::vector<Merge> run(std::uint32_t token_limit);
 
  private:
@@ -119,13 +118,12 @@ class Trainer {
   Neighbours right_of_;
 };
 
-Trainer::Trainer(const WordCounts& words) : lengths_(256, 1) {
-  std::vector<std::uint32_t> by_count(words.size());
-  std::iota(by_count.begin(), by_count.end(), 0u);
-  std::sort(by_count.begin(), by_count.end(),
-            [&](std::uint32_t a, std::uint32_t b) { return words[a].count > words[b].count; });
+Trainer::Trainer(const WordCounts& counts) : lengths_(256, 1) {
+  std::vector<WordCounts::Word> words = counts.words();
+  std::sort(words.begin(), words.end(),
+            [](const auto& a, const auto& b) { return a.count > b.count; });
   std::size_t slots = 1;
-  for (std::size_t i = 0; i < words.size(); ++i) slots += words[i].bytes.size() + 1;
+  for (const auto& word : words) slots += word.bytes.size() + 1;
   if (slots >= kNone) {
     throw std::length_error("the distinct words of the text have more than 4,294,967,294 bytes");
   }
@@ -134,8 +132,7 @@ Trainer::Trainer(const WordCounts& words) : lengths_(256, 1) {
 
   symbols_.reserve(slots);
   symbols_.push_back(kNone);
-  for (const std::uint32_t word : by_count) {
-    const auto [bytes, count] = words[word];
+  for (const auto& [bytes, count] : words) {
     for (const char byte : bytes) symbols_.push_back(id_of_byte[static_cast<std::uint8_t>(byte)]);
     symbols_.push_back(kNone);
     if (count_classes_.empty() || count_classes_.back().count != count) {
@@ -279,8 +276,8 @@ std::uint8_t byte_of_base_id(std::uint32_t id) {
   return kOrder[id];
 }
 
-std::vector<Merge> train_bpe(const WordCounts& words, std::uint32_t token_limit) {
-  return Trainer(words).run(token_limit);
+std::vector<Merge> train_bpe(const WordCounts& counts, std::uint32_t token_limit) {
+  return Trainer(counts).run(token_limit);
 }
 
 }  // namespace onward

@@ -21,6 +21,6 @@ std::uint8_t byte_of_base_id(std::uint32_t id);
 // Merges the most frequent pair, of equally frequent ones that with the smaller ids, until there
 // are `token_limit` tokens or no pair is left. Fewer tokens than asked for mean that the text is
 // used up.
-std::vector<Merge> train_bpe(const WordCounts& words, std::uint32_t token_limit);
+std::vector<Merge> train_bpe(const WordCounts& counts, std::uint32_t token_limit);
 
 }  // namespace onward

@@ -27,33 +27,16 @@ namespace nb = nanobind;
 namespace onward {
 namespace {
 
-// The UTF-8 of a str, or bytes as they are, kept alive as long as this.
-class Text {
- public:
-  explicit Text(nb::handle object) {
-    if (PyBytes_Check(object.ptr())) {
-      owner_ = nb::borrow(object);
-    } else if (!PyUnicode_Check(object.ptr())) {
-      throw nb::type_error("text must be str or bytes");
-    } else if (PyUnicode_IS_COMPACT_ASCII(object.ptr())) {
-      owner_ = nb::borrow(object);
-      view_ = {reinterpret_cast<const char*>(PyUnicode_1BYTE_DATA(object.ptr())),
-               static_cast<std::size_t>(PyUnicode_GET_LENGTH(object.ptr()))};
-      return;
-    } else {
-      // A copy, where PyUnicode_AsUTF8 would leave one inside the str for good.
-      owner_ = nb::steal(PyUnicode_AsUTF8String(object.ptr()));
-      if (!owner_.is_valid()) throw nb::python_error();  // a lone surrogate
-    }
-    view_ = {PyBytes_AS_STRING(owner_.ptr()),
-             static_cast<std::size_t>(PyBytes_GET_SIZE(owner_.ptr()))};
+// The UTF-8 of a str, or bytes as they are; the object must outlive the view.
+std::string_view utf8(nb::handle text) {
+  if (PyBytes_Check(text.ptr())) {
+    return {PyBytes_AS_STRING(text.ptr()), static_cast<std::size_t>(PyBytes_GET_SIZE(text.ptr()))};
   }
-  std::string_view view() const { return view_; }
-
- private:
-  nb::object owner_;
-  std::string_view view_;
-};
+  Py_ssize_t size;
+  const char* data = PyUnicode_AsUTF8AndSize(text.ptr(), &size);
+  if (data == nullptr) throw nb::python_error();  // not a str, or half a surrogate pair in it
+  return {data, static_cast<std::size_t>(size)};
+}
 
 SplitPattern split_pattern(std::string_view name) {
   if (name == "gpt2") return SplitPattern::Gpt2;
@@ -68,17 +51,23 @@ nb::object to_numpy(IdBuffer<Id> ids) {
   return nb::cast(nb::ndarray<nb::numpy, Id, nb::ndim<1>>(data, {size}, owner));
 }
 
-template <class Id>
-nb::object to_list(const IdBuffer<Id>& ids) {
-  nb::object list = nb::steal(PyList_New(static_cast<Py_ssize_t>(ids.size())));
-  if (!list.is_valid()) throw nb::python_error();
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    PyObject* id = PyLong_FromUnsignedLong(ids.data()[i]);
-    if (id == nullptr) throw nb::python_error();
-    PyList_SET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i), id);
+// Every id as a Python int, made once: lists of ids then only count references.
+class PythonInts {
+ public:
+  nb::object list_of(const IdBuffer<std::uint32_t>& ids, std::size_t vocabulary_size) {
+    for (std::size_t id = ints_.size(); id < vocabulary_size; ++id) ints_.push_back(nb::int_(id));
+    nb::object list = nb::steal(PyList_New(static_cast<Py_ssize_t>(ids.size())));
+    if (!list.is_valid()) throw nb::python_error();
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      nb::object id = ints_[ids.data()[i]];
+      PyList_SET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i), id.release().ptr());
+    }
+    return list;
   }
-  return list;
-}
+
+ private:
+  std::vector<nb::int_> ints_;
+};
 
 // A tokenizer's vocabulary with encoders for as many threads as use it at once.
 class Bpe {
@@ -97,23 +86,45 @@ class Bpe {
   }
 
   nb::object encode_list(nb::handle text, const SpecialTokens& special) {
-    return to_list(encode<std::uint32_t>(text, special));
+    const IdBuffer<std::uint32_t> ids = encode<std::uint32_t>(text, special);
+    return ints_.list_of(ids, vocabulary_.size());
   }
 
-  nb::bytes decode(const Ids& ids) const {
-    std::string text;
-    {
-      const nb::gil_scoped_release unlocked;
-      const std::span all(ids.data(), ids.size());
-      for (const std::uint32_t id : all) {
-        if (id >= vocabulary_.size()) throw std::out_of_range("an id beyond the vocabulary");
+  nb::bytes decode_array(const Ids& ids) const { return decode(std::span(ids.data(), ids.size())); }
+
+  nb::bytes decode_list(const nb::list& list) const {
+    std::vector<std::uint32_t> ids;
+    ids.reserve(list.size());
+    for (const nb::handle id : list) {
+      const long value = PyLong_CheckExact(id.ptr()) ? PyLong_AsLong(id.ptr()) : -1;
+      if (value < 0 || static_cast<std::size_t>(value) >= vocabulary_.size()) {
+        PyErr_Clear();  // of a number that is no long
+        throw std::out_of_range("not an id of the vocabulary");
       }
-      text = onward::decode(vocabulary_, all);
+      ids.push_back(static_cast<std::uint32_t>(value));
     }
-    return nb::bytes(text.data(), text.size());
+    return decode(ids);
   }
 
  private:
+  nb::bytes decode(std::span<const std::uint32_t> ids) const {
+    std::size_t size = 0;
+    {
+      const nb::gil_scoped_release unlocked;
+      for (const std::uint32_t id : ids) {
+        if (id >= vocabulary_.size()) throw std::out_of_range("not an id of the vocabulary");
+        size += vocabulary_.length(id);
+      }
+    }
+    // Written into the Python object itself, which nobody else knows of yet.
+    nb::bytes text =
+        nb::steal<nb::bytes>(PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(size)));
+    if (!text.is_valid()) throw nb::python_error();
+    const nb::gil_scoped_release unlocked;
+    vocabulary_.decode(ids, std::span(PyBytes_AS_STRING(text.ptr()), size));
+    return text;
+  }
+
   static std::vector<std::string> strings(const std::vector<nb::bytes>& tokens) {
     std::vector<std::string> result;
     for (const nb::bytes& token : tokens) result.emplace_back(token.c_str(), token.size());
@@ -130,8 +141,7 @@ class Bpe {
 
   template <class Id>
   IdBuffer<Id> encode(nb::handle object, const SpecialTokens& special) {
-    const Text owned(object);
-    const std::string_view text = owned.view();
+    const std::string_view text = utf8(object);
     IdBuffer<Id> ids;
     const nb::gil_scoped_release unlocked;
     std::unique_ptr<Encoder> encoder = borrow_encoder();
@@ -160,6 +170,7 @@ class Bpe {
 
   SplitPattern pattern_;
   Vocabulary vocabulary_;
+  PythonInts ints_;  // guarded by the GIL
   std::mutex mutex_;
   std::vector<std::unique_ptr<Encoder>> idle_;
 };
@@ -170,9 +181,9 @@ class Counter {
 
   // Feeds one part of a text; a str or bytes.
   void feed(nb::handle part) {
-    const Text owned(part);
+    const std::string_view text = utf8(part);
     const nb::gil_scoped_release unlocked;
-    counts_.feed(owned.view());
+    counts_.feed(text);
   }
   void end_text() {
     const nb::gil_scoped_release unlocked;
@@ -197,8 +208,7 @@ class Counter {
 };
 
 std::vector<std::size_t> split_ends(std::string_view pattern, nb::handle text) {
-  const Text owned(text);
-  Pretokenizer words(split_pattern(pattern), owned.view());
+  Pretokenizer words(split_pattern(pattern), utf8(text));
   std::vector<std::size_t> all;
   for (auto ends = words.next_ends(); !ends.empty(); ends = words.next_ends()) {
     all.insert(all.end(), ends.begin(), ends.end());
@@ -214,8 +224,7 @@ nb::bytes char_classes() {
 
 std::optional<std::tuple<std::size_t, std::uint32_t>> find_special(const SpecialTokens& special,
                                                                    nb::handle text) {
-  const Text owned(text);
-  const auto found = special.find(owned.view());
+  const auto found = special.find(utf8(text));
   if (!found) return std::nullopt;
   return std::tuple(found->position, found->id);
 }
@@ -231,7 +240,8 @@ NB_MODULE(_core, m) {
                     const std::array<std::uint32_t, 256>&, const Bpe::Merges&>())
       .def("encode", &Bpe::encode_list)
       .def("encode_array", &Bpe::encode_array)
-      .def("decode", &Bpe::decode);
+      .def("decode", &Bpe::decode_array)
+      .def("decode", &Bpe::decode_list);
   nb::class_<Counter>(m, "WordCounts")
       .def(nb::init<std::string_view>())
       .def("feed", &Counter::feed)

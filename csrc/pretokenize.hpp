@@ -16,6 +16,10 @@ enum class SplitPattern : std::uint8_t { Gpt2 };
 // begins where the one before it ends. Bytes that are not UTF-8 count as characters of class Other.
 class Pretokenizer {
  public:
+  static constexpr std::size_t kWindow = 64;  // bytes looked at together; no window has more words
+  static constexpr std::size_t kBatch = 512;
+  static constexpr std::size_t kMostEnds = kBatch + kWindow;
+
   Pretokenizer(SplitPattern pattern, std::string_view text);
 
   // The ends of the next words, in order; empty once the text is used up. Valid until the next
@@ -26,14 +30,11 @@ class Pretokenizer {
   template <class Scanner>
   std::span<const std::size_t> scan();
 
-  static constexpr std::size_t kBatch = 512;
-  static constexpr std::size_t kWindow = 64;  // no window of 64 bytes has more words
-
   SplitPattern pattern_;
   const std::uint8_t* text_;
   std::size_t size_;
   std::size_t position_ = 0;
-  std::array<std::size_t, kBatch + kWindow> ends_;
+  std::array<std::size_t, kMostEnds> ends_;
 };
 
 // The largest cut such that words of text[:cut] and of text[cut:] are the words of the whole,

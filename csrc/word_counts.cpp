@@ -20,8 +20,6 @@ std::string describe(std::uint8_t wrong_byte, std::uint64_t position) {
 InvalidUtf8::InvalidUtf8(std::uint8_t wrong_byte, std::uint64_t at)
     : std::invalid_argument(describe(wrong_byte, at)), position(at) {}
 
-WordCounts::WordCounts(SplitPattern pattern) : pattern_(pattern), slots_(1 << 12) {}
-
 void WordCounts::feed(std::string_view part) {
   if (pending_.empty()) {
     const std::size_t cut = safe_cut(part);
@@ -60,51 +58,67 @@ void WordCounts::count_words(std::string_view text) {
   Pretokenizer words(pattern_, text);
   std::size_t begin = 0;
   for (auto ends = words.next_ends(); !ends.empty(); ends = words.next_ends()) {
-    for (const std::size_t end : ends) {
-      const std::string_view word = text.substr(begin, end - begin);
-      add(hash_bytes(reinterpret_cast<const std::uint8_t*>(word.data()), word.size()), word, 1);
-      begin = end;
+    const HashedWord* const hashed = short_words_.hash_words(text, begin, ends);
+    for (std::size_t i = 0; i < ends.size(); ++i) {
+      auto& known = short_words_.first(hashed[i].hash);
+      if (known.key == hashed[i].key) {
+        ++known.value;
+      } else {
+        count_rare(text.substr(begin, ends[i] - begin), hashed[i]);
+      }
+      begin = ends[i];
     }
   }
   counted_bytes_ += text.size();
 }
 
-void WordCounts::add(std::uint64_t hash, std::string_view word, std::uint64_t count) {
-  const auto tag = static_cast<std::uint32_t>(hash >> 32);
-  const std::size_t mask = slots_.size() - 1;
-  for (std::size_t at = hash & mask;; at = (at + 1) & mask) {
-    Slot& slot = slots_[at];
-    if (slot.entry == 0) {
-      if (entries_.size() + 1 == std::numeric_limits<std::uint32_t>::max()) {
-        throw std::length_error("more than 4,294,967,294 distinct words");
-      }
-      entries_.push_back({arena_.size(), count, word.size()});
-      arena_ += word;
-      slot = {tag, static_cast<std::uint32_t>(entries_.size())};
-      if (entries_.size() * 2 > slots_.size()) grow();
-      return;
-    }
-    if (slot.tag != tag) continue;
-    Entry& entry = entries_[slot.entry - 1];
-    if (word == std::string_view(arena_).substr(entry.offset, entry.length)) {
-      entry.count += count;
-      return;
-    }
+void WordCounts::count_rare(std::string_view word, const HashedWord& hashed) {
+  if (word.size() > WordKey::kLongest) return count_long(word);
+  if (std::uint64_t* count = short_words_.find(hashed)) {
+    ++*count;
+  } else {
+    short_words_.insert(hashed, 1);
   }
 }
 
-void WordCounts::grow() {
-  std::vector<Slot> larger(slots_.size() * 2);
-  const std::size_t mask = larger.size() - 1;
-  for (std::size_t i = 0; i < entries_.size(); ++i) {
-    const std::string_view word = (*this)[i].bytes;
-    const std::uint64_t hash =
-        hash_bytes(reinterpret_cast<const std::uint8_t*>(word.data()), word.size());
-    std::size_t at = hash & mask;
-    while (larger[at].entry != 0) at = (at + 1) & mask;
-    larger[at] = {static_cast<std::uint32_t>(hash >> 32), static_cast<std::uint32_t>(i + 1)};
+void WordCounts::count_long(std::string_view word) {
+  const std::uint64_t hash = hash_bytes(word);
+  std::uint32_t& slot = slot_of(word, hash);
+  if (slot != 0) {
+    ++long_words_[slot - 1].count;
+    return;
   }
-  slots_ = std::move(larger);
+  if (long_words_.size() + 1 == std::numeric_limits<std::uint32_t>::max()) {
+    throw std::length_error("more than 4,294,967,294 distinct long words");
+  }
+  long_words_.push_back({hash, arena_.size(), word.size(), 1});
+  arena_ += word;
+  slot = static_cast<std::uint32_t>(long_words_.size());
+  if (2 * long_words_.size() <= long_slots_.size()) return;
+  long_slots_.assign(2 * long_slots_.size(), 0);
+  for (std::uint32_t i = 0; i < long_words_.size(); ++i) {
+    slot_of(bytes_of(long_words_[i]), long_words_[i].hash) = i + 1;
+  }
+}
+
+// The slot of the word, or the free one where it belongs.
+std::uint32_t& WordCounts::slot_of(std::string_view word, std::uint64_t hash) {
+  const std::size_t mask = long_slots_.size() - 1;
+  for (std::size_t at = hash & mask;; at = (at + 1) & mask) {
+    std::uint32_t& slot = long_slots_[at];
+    if (slot == 0) return slot;
+    const LongWord& known = long_words_[slot - 1];
+    if (known.hash == hash && bytes_of(known) == word) return slot;
+  }
+}
+
+std::vector<WordCounts::Word> WordCounts::words() const {
+  std::vector<Word> all;
+  all.reserve(size());
+  short_words_.for_each(
+      [&](const WordKey& key, std::uint64_t count) { all.push_back({key.bytes(), count}); });
+  for (const LongWord& word : long_words_) all.push_back({bytes_of(word), word.count});
+  return all;
 }
 
 }  // namespace onward

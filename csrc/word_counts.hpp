@@ -8,8 +8,8 @@
 #include <string_view>
 #include <vector>
 
-#include "hash.hpp"
 #include "pretokenize.hpp"
+#include "short_words.hpp"
 
 namespace onward {
 
@@ -26,42 +26,41 @@ class WordCounts {
     std::uint64_t count;
   };
 
-  explicit WordCounts(SplitPattern pattern);
+  explicit WordCounts(SplitPattern pattern) : pattern_(pattern), long_slots_(1 << 10) {}
 
   // The next part of a text, cut anywhere. Words never reach from one text into the next. Throws
   // InvalidUtf8; the text is then given up.
   void feed(std::string_view part);
   void end_text();
 
-  std::size_t size() const { return entries_.size(); }
-  Word operator[](std::size_t index) const {
-    const Entry& entry = entries_[index];
-    return {std::string_view(arena_).substr(entry.offset, entry.length), entry.count};
-  }
+  std::size_t size() const { return short_words_.size() + long_words_.size(); }
+  // All words, in no order; valid until more is fed.
+  std::vector<Word> words() const;
 
  private:
-  struct Entry {
+  struct LongWord {
+    std::uint64_t hash;
     std::uint64_t offset;  // of its bytes in the arena
-    std::uint64_t count;
     std::uint64_t length;
-  };
-  // Where an entry is, found by the top half of its hash; entry 0 is "none", so indices are + 1.
-  struct Slot {
-    std::uint32_t tag = 0;
-    std::uint32_t entry = 0;
+    std::uint64_t count;
   };
 
   void count_words(std::string_view text);
   void check_utf8(std::string_view text);
-  void add(std::uint64_t hash, std::string_view word, std::uint64_t count);
-  void grow();
+  void count_rare(std::string_view word, const HashedWord& hashed);
+  void count_long(std::string_view word);
+  std::uint32_t& slot_of(std::string_view word, std::uint64_t hash);
+  std::string_view bytes_of(const LongWord& word) const {
+    return std::string_view(arena_).substr(word.offset, word.length);
+  }
 
   SplitPattern pattern_;
   std::string pending_;              // of the current text, what no safe cut has been found in yet
   std::uint64_t counted_bytes_ = 0;  // of the current text
+  ShortWords<std::uint64_t> short_words_;
+  std::vector<LongWord> long_words_;
+  std::vector<std::uint32_t> long_slots_;  // a hash table of places in long_words_, + 1; 0 is free
   std::string arena_;
-  std::vector<Entry> entries_;
-  std::vector<Slot> slots_;
 };
 
 }  // namespace onward

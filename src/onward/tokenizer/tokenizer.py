@@ -7,6 +7,7 @@ The work is done in C++ (csrc/); `reference.py` does the same in plain Python, a
 from __future__ import annotations
 
 import codecs
+import contextlib
 import os
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -161,8 +162,7 @@ class Tokenizer:
         >>> tokenizer.encode("be<|endoftext|>", allowed_special="all")
         [256, 259]
         """
-        data, special = self._prepare(text, allowed_special, disallowed_special)
-        return self._bpe.encode(data, special)
+        return self._bpe.encode(text, self._wanted_special(text, allowed_special, disallowed_special))
 
     def encode_array(
         self,
@@ -176,32 +176,31 @@ class Tokenizer:
         >>> Tokenizer.train_on(["to be or not to be"], vocab_size=260).encode_array("2b").dtype
         dtype('uint16')
         """
-        data, special = self._prepare(text, allowed_special, disallowed_special)
-        return self._bpe.encode_array(data, special)
+        return self._bpe.encode_array(text, self._wanted_special(text, allowed_special, disallowed_special))
 
-    def _prepare(
+    def _wanted_special(
         self, text: str, allowed_special: AllowedSpecial, disallowed_special: DisallowedSpecial
-    ) -> tuple[str | bytes, _core.SpecialTokens]:
-        """The text as the core takes it, and the special tokens to look for, after refusing what is to be refused."""
+    ) -> _core.SpecialTokens:
+        """The special tokens to look for in the text, after refusing what is to be refused."""
         if not isinstance(text, str):
             raise TokenizerError(f"encode takes a str, got {type(text).__name__}")
-        try:
-            data = text if text.isascii() else text.encode()
-        except UnicodeEncodeError as error:
-            raise TokenizerError(_surrogate_message(error)) from error
         allowed = self._chosen_special("allowed_special", allowed_special, {"none": set(), "all": self.special_tokens})
         others = self.special_tokens.keys() - allowed
         refused = self._chosen_special("disallowed_special", disallowed_special, {"raise": others})
-        if (found := self._finder(refused).find(data)) is not None:
+        try:
+            found = self._finder(refused).find(text)
+        except UnicodeEncodeError as error:
+            raise TokenizerError(_surrogate_message(error)) from error
+        if found is not None:
             start, id_ = found
             token = self._vocabulary.tokens[id_].decode()
-            position = start if isinstance(data, str) else len(data[:start].decode())
+            position = len(text.encode()[:start].decode())
             raise TokenizerError(
                 f"the text holds the special token {token!r} at character {position:,}; pass "
                 f"allowed_special={{{token!r}}} to encode it as that token, "
                 "or disallowed_special=() to encode it as plain text"
             )
-        return data, self._finder(allowed)
+        return self._finder(allowed)
 
     def _chosen_special(
         self, option: str, chosen: str | Collection[str], words: dict[str, Collection[str]]
@@ -239,6 +238,9 @@ class Tokenizer:
 
     def decode_bytes(self, ids: Ids) -> bytes:
         """The bytes of the ids; as `decode`."""
+        if isinstance(ids, list):
+            with contextlib.suppress(IndexError):  # the other way says what is wrong
+                return self._bpe.decode(ids)
         return self._bpe.decode(self._checked(ids))
 
     def pieces(self, ids: Ids) -> list[str]:
@@ -265,9 +267,8 @@ class Tokenizer:
             return np.empty(0, dtype=np.uint32)
         if array.ndim != 1 or array.dtype.kind not in "iu":
             raise TokenizerError(f"ids must be a list of integers, got {array.ndim} dimensions of {array.dtype}")
-        wrong = (array < 0) | (array >= self.vocab_size)
-        if wrong.any():
-            position = int(wrong.argmax())
+        if array.min() < 0 or array.max() >= self.vocab_size:
+            position = int(((array < 0) | (array >= self.vocab_size)).argmax())
             raise TokenizerError(
                 f"id {int(array[position])} at position {position:,} is not in the vocabulary, "
                 f"which has 0 to {self.vocab_size - 1}"

@@ -34,7 +34,8 @@ class Vocabulary:
         for text, id_ in self.special_tokens.items():
             if not text or self.tokens[id_] != text.encode():
                 raise TokenizerError(f"the special token {text!r} is not the token of its id {id_}")
-        missing = [byte for byte in range(256) if self.base_ids().get(bytes([byte])) is None]
+        base_ids = self.base_ids()
+        missing = [byte for byte in range(256) if bytes([byte]) not in base_ids]
         if missing:
             raise TokenizerError(
                 f"the byte {missing[0]:#04x} is no token ({len(missing)} of 256 are missing); "

@@ -1,0 +1,67 @@
+#include "vocabulary.hpp"
+
+#include <bit>
+#include <cstring>
+#include <limits>
+#include <stdexcept>
+
+namespace onward {
+namespace {
+constexpr std::size_t kLongestTokens = std::numeric_limits<std::uint32_t>::max();
+}  // namespace
+
+MergeTable::MergeTable(std::size_t size) : entries_(std::bit_ceil(2 * size + 2), kEmpty) {}
+
+void MergeTable::add(std::uint32_t left, std::uint32_t right, Rank rank) {
+  const std::uint64_t key = key_of(left, right);
+  std::uint64_t& entry = entries_[place_of(key)];
+  if (entry == kEmpty) entry = key << 22 | rank;
+}
+
+Vocabulary::Vocabulary(const std::vector<std::string>& tokens,
+                       const std::array<std::uint32_t, 256>& id_of_byte,
+                       const std::vector<Merge>& merges)
+    : id_of_byte_(id_of_byte), merges_(merges.size()) {
+  if (tokens.size() > MergeTable::kMostTokens || merges.size() > MergeTable::kMostMerges) {
+    throw std::length_error("more than 2,097,152 tokens or 4,194,303 merges");
+  }
+  for (const std::string& token : tokens) {
+    if (token.size() > kLongestTokens - bytes_.size()) throw std::length_error("tokens of 4 GB");
+    places_.push_back(
+        {static_cast<std::uint32_t>(bytes_.size()), static_cast<std::uint32_t>(token.size())});
+    bytes_ += token;
+  }
+  bytes_.append(kSlack, '\0');
+  const auto check = [&](std::uint32_t id) {
+    if (id >= places_.size()) throw std::out_of_range("an id beyond the vocabulary");
+  };
+  for (const std::uint32_t id : id_of_byte_) check(id);
+  for (const auto& [left, right, id] : merges) {
+    check(left);
+    check(right);
+    check(id);
+    merges_.add(left, right, static_cast<Rank>(made_.size()));
+    made_.push_back(id);
+  }
+  for (const std::uint32_t left : id_of_byte_) {
+    for (const std::uint32_t right : id_of_byte_) byte_ranks_.push_back(rank_of(left, right));
+  }
+}
+
+void Vocabulary::decode(std::span<const std::uint32_t> ids, std::span<char> out) const {
+  char* to = out.data();
+  const char* const end = to + out.size();
+  for (const std::uint32_t id : ids) {
+    const Place place = places_[id];
+    const char* const token = bytes_.data() + place.offset;
+    // Nearly every token is short, and 16 bytes are copied faster than the right number of them.
+    if (place.length <= 16 && end - to >= 16) {
+      std::memcpy(to, token, 16);
+    } else {
+      std::memcpy(to, token, place.length);
+    }
+    to += place.length;
+  }
+}
+
+}  // namespace onward
