@@ -129,7 +129,7 @@ def test_bad_texts(capsys: pytest.CaptureFixture[str]) -> None:
     Path("picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00")
     assert "picture.png is not UTF-8 text: byte 0x89 at offset 0" in fails(capsys, "train", "picture.png")
     Path("short.txt").write_text("abc " * 20)
-    assert "fewer than the context's 64" in fails(capsys, "train", "short.txt", "--vocab-size", "258", "--steps", "1")
+    assert "fewer than the context's 128" in fails(capsys, "train", "short.txt", "--vocab-size", "258", "--steps", "1")
     assert "vocab" in fails(capsys, "train", "short.txt", "--vocab-size", "5000", "--steps", "1")
 
 
