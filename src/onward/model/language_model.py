@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -14,6 +14,7 @@ from onward.model.position import Rotation
 from onward.tokenizer import Tokenizer
 
 
+@runtime_checkable
 class LanguageModel(Protocol):
     """Tokens in, logits of the next token out: all that generation, evaluation and serving ask for.
 
