@@ -72,8 +72,8 @@ class Decoder(nn.Module):
         state: KVCache | None = None,
         last_only: bool = False,
         hooks: Hooks | None = None,
-    ) -> Float[Tensor, "batch pos vocab"]:
-        """Logits at each position for the token at the next, or at the last position alone (pos = 1).
+    ) -> Float[Tensor, "batch out_pos vocab"]:
+        """Logits at each position for the token at the next, or at the last position alone (out_pos = 1).
 
         Raises:
             ContextLengthError: more tokens, those in the state included, than the context has room for.

@@ -31,8 +31,8 @@ class LanguageModel(Protocol):
 
     def __call__(
         self, tokens: Int[Tensor, "batch pos"], state: Any = None, last_only: bool = False
-    ) -> Float[Tensor, "batch pos vocab"]:
-        """Logits at each position for the token at the next, or at the last position alone (pos = 1)."""
+    ) -> Float[Tensor, "batch out_pos vocab"]:
+        """Logits at each position for the token at the next, or at the last position alone (out_pos = 1)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
