@@ -40,7 +40,8 @@ def train(*texts: str | Path, **options: Any) -> Run:
         CheckpointError: the checkpoint to resume from is broken, or one cannot be saved.
         NonFiniteError: the loss is no longer finite.
     """
-    return run_training([Path(text) for text in texts], TrainOptions(**options))
+    paths = {name: Path(options[name]) for name in ("out", "config") if options.get(name) is not None}
+    return run_training([Path(text) for text in texts], TrainOptions(**options | paths))
 
 
 def run_training(texts: Sequence[Path], options: TrainOptions) -> Run:
