@@ -1,18 +1,16 @@
 #include "bpe_encode.hpp"
 
-#include <cstring>
-
 namespace onward {
-
 namespace {
-constexpr std::size_t kMostShortWords = 1 << 19;  // 32 MB, if a text has so many
-constexpr std::size_t kLongWords = 1 << 15;
-constexpr std::size_t kLongestRemembered = 512;
-constexpr std::size_t kLongBytes = 4 << 20;
-}  // namespace
 
-Encoder::Encoder(const Vocabulary& vocabulary, SplitPattern pattern)
-    : pattern_(pattern), merger_(vocabulary), long_words_(kLongWords) {}
+// Bounds on what is remembered: 32 MB of short words, 32 MB of long ones, 16 MB of ids.
+constexpr std::size_t kMostShortWords = 1 << 19;
+constexpr std::size_t kMostLongWords = 1 << 18;
+constexpr std::size_t kMostLongBytes = 16 << 20;
+constexpr std::size_t kMostIds = 4 << 20;
+constexpr std::size_t kLongestRemembered = 512;
+
+}  // namespace
 
 template <class Id>
 void Encoder::encode(std::string_view text, IdBuffer<Id>& out) {
@@ -27,92 +25,72 @@ void Encoder::encode(std::string_view text, IdBuffer<Id>& out) {
 template <class Id>
 void Encoder::write_ids(std::string_view text, std::size_t begin, std::span<const std::size_t> ends,
                         IdBuffer<Id>& out) {
-  const HashedWord* const words = short_words_.hash_words(text, begin, ends);
+  hash_words(text, begin, ends, batch_, short_words_, long_words_);
   Id* to = out.room_for(3 * ends.size());
   std::size_t written = 0;
   for (std::size_t i = 0; i < ends.size(); ++i) {
-    const auto& known = short_words_.first(words[i].hash);
-    if (known.key == words[i].key) {
+    const HashedWord& word = batch_[i];
+    const auto& known = short_words_.first(word.hash);
+    if (known.key == word.key && known.value.count <= 3) {
       // Three are written whatever there are: no branch to mispredict.
       for (int k = 0; k < 3; ++k) to[written + k] = static_cast<Id>(known.value.ids[k]);
       written += known.value.count;
     } else {
+      const std::span<const std::uint32_t> ids =
+          known.key == word.key ? ids_of(known.value)
+                                : rare_ids(text.substr(begin, ends[i] - begin), word);
       out.commit(written);
-      encode_rare(text.substr(begin, ends[i] - begin), words[i], out);
-      to = out.room_for(3 * (ends.size() - i));
-      written = 0;
+      to = out.room_for(ids.size() + 3 * (ends.size() - i));
+      for (written = 0; written < ids.size(); ++written)
+        to[written] = static_cast<Id>(ids[written]);
     }
     begin = ends[i];
   }
   out.commit(written);
 }
 
-template <class Id>
-void Encoder::encode_rare(std::string_view word, const HashedWord& hashed, IdBuffer<Id>& out) {
-  if (word.size() > WordKey::kLongest) return encode_long(word, hash_bytes(word), out);
-  if (const FewIds* known = short_words_.find(hashed)) {
-    return append(std::span(known->ids, known->count), out);
+// The ids of a word that is not where the frequent short words are.
+std::span<const std::uint32_t> Encoder::rare_ids(std::string_view word, const HashedWord& hashed) {
+  if (hashed.is_short()) {
+    if (const Ids* known = short_words_.find(hashed)) return ids_of(*known);
+  } else if (const Place* known = long_words_.find(word, hashed.hash)) {
+    return {many_ids_.data() + known->offset, known->count};
   }
-  const LongWord& known = find_long(word, hashed.hash);
-  if (known.length != 0) return append(ids_of(known), out);
   const std::span<const std::uint32_t> ids = merger_.merge(word);
-  append(ids, out);
-  if (ids.size() > 3) return remember_long(word, hashed.hash, ids);
-  remember_short(hashed, ids);
+  if (word.size() <= kLongestRemembered) remember(word, hashed, ids);
+  return ids;
 }
 
-void Encoder::remember_short(const HashedWord& word, std::span<const std::uint32_t> ids) {
-  // Where there are too many, begin anew: what is met again is soon known again.
-  if (short_words_.size() == kMostShortWords) short_words_.clear();
-  FewIds few;
-  few.count = static_cast<std::uint32_t>(ids.size());
-  std::copy(ids.begin(), ids.end(), few.ids);
-  short_words_.insert(word, few);
-}
-
-template <class Id>
-void Encoder::encode_long(std::string_view word, std::uint64_t hash, IdBuffer<Id>& out) {
-  if (word.size() > kLongestRemembered) return append(merger_.merge(word), out);
-  const LongWord& known = find_long(word, hash);
-  if (known.length != 0) return append(ids_of(known), out);
-  const std::span<const std::uint32_t> ids = merger_.merge(word);
-  append(ids, out);
-  remember_long(word, hash, ids);
-}
-
-template <class Id>
-void Encoder::append(std::span<const std::uint32_t> ids, IdBuffer<Id>& out) {
-  Id* to = out.room_for(ids.size());
-  for (const std::uint32_t id : ids) *to++ = static_cast<Id>(id);
-  out.commit(ids.size());
-}
-
-// The place of the word, or the free place where it belongs.
-Encoder::LongWord& Encoder::find_long(std::string_view word, std::uint64_t hash) {
-  for (std::size_t at = hash % kLongWords;; at = (at + 1) % kLongWords) {
-    LongWord& place = long_words_[at];
-    if (place.length == 0) return place;
-    if (place.hash == hash && place.length == word.size() &&
-        std::memcmp(long_bytes_.data() + place.bytes_at, word.data(), word.size()) == 0) {
-      return place;
-    }
+void Encoder::remember(std::string_view word, const HashedWord& hashed,
+                       std::span<const std::uint32_t> ids) {
+  make_room();
+  if (!hashed.is_short()) return long_words_.insert(word, hashed.hash, keep(ids));
+  Ids value;
+  value.count = static_cast<std::uint32_t>(ids.size());
+  if (ids.size() <= 3) {
+    std::copy(ids.begin(), ids.end(), value.ids);
+  } else {
+    value.ids[0] = keep(ids).offset;
   }
+  short_words_.insert(hashed, value);
 }
 
-void Encoder::remember_long(std::string_view word, std::uint64_t hash,
-                            std::span<const std::uint32_t> ids) {
-  if (2 * long_word_count_ >= kLongWords || long_bytes_.size() > kLongBytes) {
-    std::fill(long_words_.begin(), long_words_.end(), LongWord{});
-    long_word_count_ = 0;
-    long_bytes_.clear();
-    long_ids_.clear();
+Encoder::Place Encoder::keep(std::span<const std::uint32_t> ids) {
+  const Place place{static_cast<std::uint32_t>(many_ids_.size()),
+                    static_cast<std::uint32_t>(ids.size())};
+  many_ids_.insert(many_ids_.end(), ids.begin(), ids.end());
+  return place;
+}
+
+// Where a bound is reached, begins anew: what is met again is soon known again.
+void Encoder::make_room() {
+  if (short_words_.size() < kMostShortWords && long_words_.size() < kMostLongWords &&
+      long_words_.bytes() < kMostLongBytes && many_ids_.size() < kMostIds) {
+    return;
   }
-  find_long(word, hash) = {
-      hash, static_cast<std::uint32_t>(long_bytes_.size()), static_cast<std::uint32_t>(word.size()),
-      static_cast<std::uint32_t>(long_ids_.size()), static_cast<std::uint32_t>(ids.size())};
-  ++long_word_count_;
-  long_bytes_ += word;
-  long_ids_.insert(long_ids_.end(), ids.begin(), ids.end());
+  short_words_.clear();
+  long_words_.clear();
+  many_ids_.clear();
 }
 
 template void Encoder::encode(std::string_view, IdBuffer<std::uint8_t>&);

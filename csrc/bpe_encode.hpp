@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "long_words.hpp"
 #include "pretokenize.hpp"
 #include "short_words.hpp"
 #include "vocabulary.hpp"
@@ -60,49 +61,42 @@ class IdBuffer {
 // Encodes; remembers the words it has met, in bounded memory. Not for two threads at once.
 class Encoder {
  public:
-  Encoder(const Vocabulary& vocabulary, SplitPattern pattern);
+  Encoder(const Vocabulary& vocabulary, SplitPattern pattern)
+      : pattern_(pattern), merger_(vocabulary) {}
 
   template <class Id>
   void encode(std::string_view text, IdBuffer<Id>& out);
 
  private:
-  // A short word of at most 3 ids, by far the most of them; with its key, two fill a cache line.
-  struct FewIds {
+  // Up to three ids, or where more of them are: a short word and its ids fill half a cache line.
+  struct Ids {
     std::uint32_t ids[3]{};
     std::uint32_t count = 0;
   };
-  // Any other word: its bytes and ids are in the arenas.
-  struct LongWord {
-    std::uint64_t hash = 0;
-    std::uint32_t bytes_at = 0;
-    std::uint32_t length = 0;  // 0: not in use
-    std::uint32_t ids_at = 0;
-    std::uint32_t id_count = 0;
+  struct Place {
+    std::uint32_t offset = 0;  // in many_ids_
+    std::uint32_t count = 0;
   };
 
   template <class Id>
   void write_ids(std::string_view text, std::size_t begin, std::span<const std::size_t> ends,
                  IdBuffer<Id>& out);
-  template <class Id>
-  void encode_rare(std::string_view word, const HashedWord& hashed, IdBuffer<Id>& out);
-  template <class Id>
-  void encode_long(std::string_view word, std::uint64_t hash, IdBuffer<Id>& out);
-  template <class Id>
-  void append(std::span<const std::uint32_t> ids, IdBuffer<Id>& out);
-  LongWord& find_long(std::string_view word, std::uint64_t hash);
-  void remember_short(const HashedWord& word, std::span<const std::uint32_t> ids);
-  void remember_long(std::string_view word, std::uint64_t hash, std::span<const std::uint32_t> ids);
-  std::span<const std::uint32_t> ids_of(const LongWord& word) const {
-    return {long_ids_.data() + word.ids_at, word.id_count};
+  std::span<const std::uint32_t> rare_ids(std::string_view word, const HashedWord& hashed);
+  std::span<const std::uint32_t> ids_of(const Ids& ids) const {
+    if (ids.count <= 3) return {ids.ids, ids.count};
+    return {many_ids_.data() + ids.ids[0], ids.count};
   }
+  void remember(std::string_view word, const HashedWord& hashed,
+                std::span<const std::uint32_t> ids);
+  Place keep(std::span<const std::uint32_t> ids);
+  void make_room();
 
   SplitPattern pattern_;
   WordMerger merger_;
-  ShortWords<FewIds> short_words_;
-  std::vector<LongWord> long_words_;
-  std::size_t long_word_count_ = 0;
-  std::string long_bytes_;
-  std::vector<std::uint32_t> long_ids_;
+  ShortWords<Ids> short_words_;
+  LongWords<Place> long_words_;
+  std::vector<std::uint32_t> many_ids_;
+  HashedWords batch_;
 };
 
 }  // namespace onward

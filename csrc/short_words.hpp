@@ -14,13 +14,42 @@
 
 namespace onward {
 
+// A word's hash, with its key if it is short.
 struct HashedWord {
+  static constexpr WordKey kTooLong{0, ~std::uint64_t{0}};  // equal to no word's key
+
   WordKey key;
   std::uint64_t hash;
+
+  bool is_short() const { return !(key == kTooLong); }
 };
 
-// Open addressing with the words themselves in the table, so that a look-up touches one cache line,
-// which hash_words() has asked for in advance.
+using HashedWords = std::array<HashedWord, Pretokenizer::kMostEnds>;
+
+// Hashes the words of `text` from `begin` on that end at `ends`, and has the tables fetch them: all
+// before any is looked up, so that memory has time to deliver.
+template <class Short, class Long>
+void hash_words(std::string_view text, std::size_t begin, std::span<const std::size_t> ends,
+                HashedWords& hashed, const Short& short_words, const Long& long_words) {
+  const auto* const bytes = reinterpret_cast<const std::uint8_t*>(text.data());
+  HashedWord* next = hashed.data();
+  for (const std::size_t end : ends) {
+    const std::size_t length = end - begin;
+    if (length <= WordKey::kLongest) {
+      const WordKey key = text.size() - begin >= 16 ? WordKey::read_16(bytes + begin, length)
+                                                    : WordKey::read(bytes + begin, length);
+      *next = {key, key.hash()};
+      short_words.prefetch(next->hash);
+    } else {
+      *next = {HashedWord::kTooLong, hash_bytes(text.substr(begin, length))};
+      long_words.prefetch(next->hash);
+    }
+    ++next;
+    begin = end;
+  }
+}
+
+// Open addressing with the words themselves in the table: a look-up touches one cache line.
 template <class Value>
 class ShortWords {
  public:
@@ -30,32 +59,12 @@ class ShortWords {
     Value value{};
   };
 
-  // Of a word too long for this table; equal to no key in it.
-  static constexpr WordKey kTooLong{0, ~std::uint64_t{0}};
-
-  explicit ShortWords(std::size_t capacity = 1 << 12) : entries_(capacity) {}
+  ShortWords() : entries_(1 << 12) {}
 
   std::size_t size() const { return size_; }
-  std::size_t capacity() const { return entries_.size(); }
 
-  // Hashes the words of `text` from `begin` on that end at `ends`. Valid until the next call.
-  const HashedWord* hash_words(std::string_view text, std::size_t begin,
-                               std::span<const std::size_t> ends) {
-    const auto* const bytes = reinterpret_cast<const std::uint8_t*>(text.data());
-    HashedWord* hashed = batch_.data();
-    for (const std::size_t end : ends) {
-      const std::size_t length = end - begin;
-      WordKey key = kTooLong;
-      if (length <= WordKey::kLongest) {
-        key = text.size() - begin >= 16 ? WordKey::read_16(bytes + begin, length)
-                                        : WordKey::read(bytes + begin, length);
-      }
-      const std::uint64_t hash = key.hash();
-      __builtin_prefetch(&first(hash));
-      *hashed++ = {key, hash};
-      begin = end;
-    }
-    return batch_.data();
+  void prefetch(std::uint64_t hash) const {
+    __builtin_prefetch(&entries_[hash & (entries_.size() - 1)]);
   }
 
   // Where a frequent word with this hash is; another one may be there.
@@ -110,7 +119,6 @@ class ShortWords {
 
   std::vector<Entry> entries_;
   std::size_t size_ = 0;
-  std::array<HashedWord, Pretokenizer::kMostEnds> batch_;
 };
 
 }  // namespace onward

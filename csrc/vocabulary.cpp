@@ -10,12 +10,20 @@ namespace {
 constexpr std::size_t kLongestTokens = std::numeric_limits<std::uint32_t>::max();
 }  // namespace
 
-MergeTable::MergeTable(std::size_t size) : entries_(std::bit_ceil(2 * size + 2), kEmpty) {}
+MergeTable::MergeTable(std::size_t size) : buckets_(std::bit_ceil(size / 2 + 1)) {
+  for (Bucket& bucket : buckets_) bucket.fill(kEmpty);
+}
 
 void MergeTable::add(std::uint32_t left, std::uint32_t right, Rank rank) {
+  if (rank_of(left, right) != kNoRank) return;
   const std::uint64_t key = key_of(left, right);
-  std::uint64_t& entry = entries_[place_of(key)];
-  if (entry == kEmpty) entry = key << 22 | rank;
+  const Bucket* bucket = first_bucket(key);
+  while (bucket->back() != kEmpty) bucket = after(bucket);
+  for (std::uint64_t& entry : buckets_[static_cast<std::size_t>(bucket - buckets_.data())]) {
+    if (entry != kEmpty) continue;
+    entry = key << kRankBits | rank;
+    return;
+  }
 }
 
 Vocabulary::Vocabulary(const std::vector<std::string>& tokens,
@@ -23,7 +31,7 @@ Vocabulary::Vocabulary(const std::vector<std::string>& tokens,
                        const std::vector<Merge>& merges)
     : id_of_byte_(id_of_byte), merges_(merges.size()) {
   if (tokens.size() > MergeTable::kMostTokens || merges.size() > MergeTable::kMostMerges) {
-    throw std::length_error("more than 2,097,152 tokens or 4,194,303 merges");
+    throw std::length_error("more than 2,097,152 tokens or merges");
   }
   for (const std::string& token : tokens) {
     if (token.size() > kLongestTokens - bytes_.size()) throw std::length_error("tokens of 4 GB");

@@ -15,38 +15,48 @@
 namespace onward {
 
 using Rank = std::uint32_t;
-inline constexpr Rank kNoRank = ~Rank{0};
+inline constexpr Rank kNoRank = (1 << 22) - 1;
 
 // Which pairs of tokens merge, and how early: 8 bytes a pair, so that the merges of a usual
 // vocabulary fit the processor's second-level cache.
 class MergeTable {
  public:
   static constexpr std::uint32_t kMostTokens = 1 << 21;
-  static constexpr std::uint32_t kMostMerges = (1 << 22) - 1;
+  static constexpr std::uint32_t kMostMerges = (1 << 21) - 1;
 
   explicit MergeTable(std::size_t size);
   // A pair that is there already keeps its rank. Ids are below kMostTokens, ranks below
   // kMostMerges.
   void add(std::uint32_t left, std::uint32_t right, Rank rank);
   Rank rank_of(std::uint32_t left, std::uint32_t right) const {
-    const std::uint64_t entry = entries_[place_of(key_of(left, right))];
-    return entry == kEmpty ? kNoRank : static_cast<Rank>(entry & kMostMerges);
+    const std::uint64_t key = key_of(left, right);
+    for (const Bucket* bucket = first_bucket(key);; bucket = after(bucket)) {
+      // No branch tells apart which of the four it is, or whether it is any: that cannot be
+      // guessed.
+      std::uint64_t found = kEmpty;
+      for (const std::uint64_t entry : *bucket) found = entry >> kRankBits == key ? entry : found;
+      if (bucket->back() == kEmpty || found != kEmpty) return static_cast<Rank>(found) & kNoRank;
+    }
   }
 
  private:
-  // The two ids and the rank: 21 + 21 + 22 bits.
+  // The two ids and the rank: 21 + 21 + 22 bits. A bucket is filled from its front.
+  using Bucket = std::array<std::uint64_t, 4>;
   static constexpr std::uint64_t kEmpty = ~std::uint64_t{0};
+  static constexpr int kIdBits = 21;
+  static constexpr int kRankBits = 22;
+
   static std::uint64_t key_of(std::uint32_t left, std::uint32_t right) {
-    return std::uint64_t{left} << 21 | right;
+    return std::uint64_t{left} << kIdBits | right;
   }
-  std::size_t place_of(std::uint64_t key) const {
-    const std::size_t mask = entries_.size() - 1;
-    std::size_t place = mix(key ^ kHashSeed, 0x9E3779B97F4A7C15u) & mask;
-    while (entries_[place] >> 22 != key && entries_[place] != kEmpty) place = (place + 1) & mask;
-    return place;
+  const Bucket* first_bucket(std::uint64_t key) const {
+    return &buckets_[mix(key ^ kHashSeed, 0x9E3779B97F4A7C15u) & (buckets_.size() - 1)];
+  }
+  const Bucket* after(const Bucket* bucket) const {
+    return bucket == &buckets_.back() ? buckets_.data() : bucket + 1;
   }
 
-  std::vector<std::uint64_t> entries_;
+  std::vector<Bucket> buckets_;
 };
 
 // Never changes, so that any number of threads may look into it.

@@ -1,7 +1,6 @@
 #include "word_counts.hpp"
 
 #include <cstdio>
-#include <limits>
 
 #include "unicode.hpp"
 
@@ -58,13 +57,13 @@ void WordCounts::count_words(std::string_view text) {
   Pretokenizer words(pattern_, text);
   std::size_t begin = 0;
   for (auto ends = words.next_ends(); !ends.empty(); ends = words.next_ends()) {
-    const HashedWord* const hashed = short_words_.hash_words(text, begin, ends);
+    hash_words(text, begin, ends, batch_, short_words_, long_words_);
     for (std::size_t i = 0; i < ends.size(); ++i) {
-      auto& known = short_words_.first(hashed[i].hash);
-      if (known.key == hashed[i].key) {
+      auto& known = short_words_.first(batch_[i].hash);
+      if (known.key == batch_[i].key) {
         ++known.value;
       } else {
-        count_rare(text.substr(begin, ends[i] - begin), hashed[i]);
+        count_rare(text.substr(begin, ends[i] - begin), batch_[i]);
       }
       begin = ends[i];
     }
@@ -73,42 +72,14 @@ void WordCounts::count_words(std::string_view text) {
 }
 
 void WordCounts::count_rare(std::string_view word, const HashedWord& hashed) {
-  if (word.size() > WordKey::kLongest) return count_long(word);
-  if (std::uint64_t* count = short_words_.find(hashed)) {
+  std::uint64_t* const count =
+      hashed.is_short() ? short_words_.find(hashed) : long_words_.find(word, hashed.hash);
+  if (count != nullptr) {
     ++*count;
-  } else {
+  } else if (hashed.is_short()) {
     short_words_.insert(hashed, 1);
-  }
-}
-
-void WordCounts::count_long(std::string_view word) {
-  const std::uint64_t hash = hash_bytes(word);
-  std::uint32_t& slot = slot_of(word, hash);
-  if (slot != 0) {
-    ++long_words_[slot - 1].count;
-    return;
-  }
-  if (long_words_.size() + 1 == std::numeric_limits<std::uint32_t>::max()) {
-    throw std::length_error("more than 4,294,967,294 distinct long words");
-  }
-  long_words_.push_back({hash, arena_.size(), word.size(), 1});
-  arena_ += word;
-  slot = static_cast<std::uint32_t>(long_words_.size());
-  if (2 * long_words_.size() <= long_slots_.size()) return;
-  long_slots_.assign(2 * long_slots_.size(), 0);
-  for (std::uint32_t i = 0; i < long_words_.size(); ++i) {
-    slot_of(bytes_of(long_words_[i]), long_words_[i].hash) = i + 1;
-  }
-}
-
-// The slot of the word, or the free one where it belongs.
-std::uint32_t& WordCounts::slot_of(std::string_view word, std::uint64_t hash) {
-  const std::size_t mask = long_slots_.size() - 1;
-  for (std::size_t at = hash & mask;; at = (at + 1) & mask) {
-    std::uint32_t& slot = long_slots_[at];
-    if (slot == 0) return slot;
-    const LongWord& known = long_words_[slot - 1];
-    if (known.hash == hash && bytes_of(known) == word) return slot;
+  } else {
+    long_words_.insert(word, hashed.hash, 1);
   }
 }
 
@@ -117,7 +88,8 @@ std::vector<WordCounts::Word> WordCounts::words() const {
   all.reserve(size());
   short_words_.for_each(
       [&](const WordKey& key, std::uint64_t count) { all.push_back({key.bytes(), count}); });
-  for (const LongWord& word : long_words_) all.push_back({bytes_of(word), word.count});
+  long_words_.for_each(
+      [&](std::string_view word, std::uint64_t count) { all.push_back({word, count}); });
   return all;
 }
 

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "long_words.hpp"
 #include "pretokenize.hpp"
 #include "short_words.hpp"
 
@@ -26,7 +27,7 @@ class WordCounts {
     std::uint64_t count;
   };
 
-  explicit WordCounts(SplitPattern pattern) : pattern_(pattern), long_slots_(1 << 10) {}
+  explicit WordCounts(SplitPattern pattern) : pattern_(pattern) {}
 
   // The next part of a text, cut anywhere. Words never reach from one text into the next. Throws
   // InvalidUtf8; the text is then given up.
@@ -38,29 +39,16 @@ class WordCounts {
   std::vector<Word> words() const;
 
  private:
-  struct LongWord {
-    std::uint64_t hash;
-    std::uint64_t offset;  // of its bytes in the arena
-    std::uint64_t length;
-    std::uint64_t count;
-  };
-
   void count_words(std::string_view text);
   void check_utf8(std::string_view text);
   void count_rare(std::string_view word, const HashedWord& hashed);
-  void count_long(std::string_view word);
-  std::uint32_t& slot_of(std::string_view word, std::uint64_t hash);
-  std::string_view bytes_of(const LongWord& word) const {
-    return std::string_view(arena_).substr(word.offset, word.length);
-  }
 
   SplitPattern pattern_;
   std::string pending_;              // of the current text, what no safe cut has been found in yet
   std::uint64_t counted_bytes_ = 0;  // of the current text
   ShortWords<std::uint64_t> short_words_;
-  std::vector<LongWord> long_words_;
-  std::vector<std::uint32_t> long_slots_;  // a hash table of places in long_words_, + 1; 0 is free
-  std::string arena_;
+  LongWords<std::uint64_t> long_words_;
+  HashedWords batch_;
 };
 
 }  // namespace onward

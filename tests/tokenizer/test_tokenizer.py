@@ -211,8 +211,7 @@ def test_pieces_show_bytes_that_are_no_characters(tokenizer: Tokenizer) -> None:
         ([-1], "id -1 at position 0"),
         ([2**40], "id 1099511627776 at position 0"),
         ([10**30], "ids must be a list of integers"),
-        ([1.0], "ids must be a list of integers, got 1 dimensions of float64"),
-        ([[1], [2]], "got 2 dimensions"),
+        (np.array([[1], [2]]), "got 2 dimensions of int64"),
         ([True], "of bool"),
     ],
 )
@@ -225,8 +224,6 @@ def test_wrong_ids_are_refused(tokenizer: Tokenizer, ids: list[int], message: st
 def test_half_a_surrogate_pair_is_refused(tokenizer: Tokenizer) -> None:
     with pytest.raises(TokenizerError, match=r"character 2 is '\\ud83d', half of a surrogate pair"):
         tokenizer.encode("ab\ud83dc")
-    with pytest.raises(TokenizerError, match="encode takes a str, got bytes"):
-        tokenizer.encode(b"ab")  # type: ignore[arg-type]
 
 
 def test_nul_bytes_are_characters(tokenizer: Tokenizer) -> None:
@@ -234,6 +231,28 @@ def test_nul_bytes_are_characters(tokenizer: Tokenizer) -> None:
     assert len(tokenizer.encode("\x00")) == 1
 
 
+def printed_by(program: str) -> list[str]:
+    """What a program prints in a process without the type checker of the tests."""
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.splitlines()
+
+
+def test_wrong_types_are_refused() -> None:
+    program = """
+from onward.tokenizer import Tokenizer
+tokenizer = Tokenizer.train_on(["abab"], vocab_size=258)
+for call in (lambda: tokenizer.encode(b"ab"), lambda: tokenizer.decode([1.0]), lambda: tokenizer.decode(["a"])):
+    try:
+        call()
+    except Exception as error:
+        print(type(error).__name__, error)
+"""
+    assert printed_by(program) == [
+        "TokenizerError encode takes a str, got bytes",
+        "TokenizerError ids must be a list of integers, got 1 dimensions of float64",
+        "TokenizerError ids must be a list of integers, got 1 dimensions of <U1",
+    ]
+
+
 def test_import_is_light() -> None:
     program = "import sys, onward.tokenizer; print(sorted({'torch', 'jaxtyping'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "[]\n"
+    assert printed_by(program) == ["[]"]
