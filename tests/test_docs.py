@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from onward.model.config import ModelConfig
+from onward.training.config import TrainingConfig
+from onward.training.options import TrainOptions
+from onward.training.prepare import gather_settings
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 MODULES = [
@@ -34,3 +39,13 @@ def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("module", MODULES)
 def test_docstring_examples(module: str) -> None:
     assert doctest.testmod(importlib.import_module(module)).failed == 0
+
+
+@pytest.mark.parametrize(
+    "config", sorted((ROOT / "examples").glob("*/run.toml")), ids=lambda config: config.parent.name
+)
+def test_examples_are_settings_that_onward_takes(config: Path) -> None:
+    model, training = gather_settings(TrainOptions(config=config))
+    assert ModelConfig(**model).n_layers == 4
+    assert TrainingConfig(**training).steps == 555
+    assert (config.parent / "README.md").exists()

@@ -6,23 +6,24 @@ from pathlib import Path
 
 import torch
 
+from onward.device import best_device
 from onward.errors import CheckpointError
 from onward.model.decoder import Decoder
 from onward.model.folder import CONFIG, read_model_folder
 from onward.run import Run
 
 
-def load(path: str | Path, *, device: str = "cpu") -> Decoder:
+def load(path: str | Path, *, device: str = "auto") -> Decoder:
     """Load the model of a run (its newest checkpoint), or of a model folder, ready to run; its tokenizer is set.
 
     Args:
         path: a run folder, a checkpoint in it, or any folder with config.json and model.safetensors.
-        device: where the weights go: cpu, cuda or mps.
+        device: where the weights go: cpu, cuda or mps; auto: the fastest that there is.
 
     Raises:
         CheckpointError: there is no model in `path`, or it is broken.
     """
-    return read_model_folder(model_folder(Path(path)), torch.device(device))
+    return read_model_folder(model_folder(Path(path)), torch.device(best_device() if device == "auto" else device))
 
 
 def model_folder(path: Path) -> Path:

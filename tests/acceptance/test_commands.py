@@ -105,12 +105,13 @@ def test_ctrl_c_saves_and_the_same_command_resumes() -> None:
 
 def test_minutes_are_measured_kept_and_obeyed() -> None:
     began = time.monotonic()
-    onward(*TRAIN, "--minutes", "0.2")
+    onward("train", "--size", "tiny", "--minutes", "0.15")
     assert time.monotonic() - began < 40
-    config = Path("runs/book/run.toml").read_text()
-    steps = Path("runs/book/metrics.jsonl").read_text().count("\n")
+    config = Path("runs/tinyshakespeare/run.toml").read_text()
+    steps = Path("runs/tinyshakespeare/metrics.jsonl").read_text().count("\n")
+    assert steps > 10
     assert f"steps = {steps}\n" in config
-    assert "minutes = 0.2" in config
+    assert "minutes = 0.15" in config
 
 
 def test_a_config_file_of_another_run() -> None:

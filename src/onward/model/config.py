@@ -95,8 +95,8 @@ _GPT2: dict[str, Any] = {
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "tiny": {"n_layers": 2, "d_model": 64, "n_heads": 2, "context_length": 64},
-    "small": {"n_layers": 4, "d_model": 128, "n_heads": 4, "context_length": 128},
+    "tiny": {"n_layers": 2, "d_model": 64, "n_heads": 1, "context_length": 64},
+    "small": {"n_layers": 4, "d_model": 128, "n_heads": 2, "context_length": 128},
     "base": {"n_layers": 6, "d_model": 384, "n_heads": 6, "context_length": 256},
     "gpt2": {"n_layers": 12, "d_model": 768, "n_heads": 12, **_GPT2},
     "gpt2-medium": {"n_layers": 24, "d_model": 1024, "n_heads": 16, **_GPT2},

@@ -32,7 +32,7 @@ class TrainingConfig:
     """Windows at once; gradients of batch_size / micro_batch_size passes are summed. 0: batch_size."""
     optimizer: Literal["muon", "adamw"] = "muon"
     """What updates the matrices inside the blocks; embeddings and vectors always have AdamW."""
-    learning_rate: float = 0.03
+    learning_rate: float = 0.02
     """Peak learning rate of the matrices inside the blocks."""
     embed_learning_rate: float = 0.3
     """Peak learning rate of the embeddings."""

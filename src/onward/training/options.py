@@ -17,7 +17,8 @@ class TrainOptions:
     steps: int | None = None
     """Update the weights so many times."""
     minutes: float | None = None
-    """Train for about so many minutes; the steps that fit are measured first. [default: 3, unless --steps is given]"""
+    """Train for at most so many minutes. The steps that fit are measured first; a small text that would be learned by
+    heart gets fewer. [default: 3, unless --steps is given]"""
     vocab_size: int | None = None
     """Tokens in the vocabulary. [default: by the length of the text]"""
     seed: int | None = None

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from onward.config import check, check_keys, from_dict, parse_assignments, read_toml
-from onward.data.shards import write_token_file
+from onward.data.shards import read_token_file, write_token_file
 from onward.data.text import read_documents, split_documents
+from onward.device import best_device
 from onward.errors import ConfigError, TokenizerError
 from onward.model.config import PRESETS, ModelConfig
 from onward.run import Run
@@ -20,9 +21,11 @@ from onward.tokenizer import Tokenizer
 from onward.training.calibrate import faster_dtype, steps_that_fit
 from onward.training.config import RunConfig, TrainingConfig
 from onward.training.options import TrainOptions
-from onward.training.recipe import DEFAULT_MINUTES, DEFAULT_SIZE, default_training, default_vocab_size
+from onward.training.recipe import DEFAULT_MINUTES, DEFAULT_SIZE, default_training, default_vocab_size, most_steps
 
 Say = Callable[[str], None]
+
+_UNKNOWN = 1 << 30  # steps, as long as nobody has measured how many fit
 
 
 def prepare(run: Run, texts: Sequence[Path], options: TrainOptions, say: Say) -> None:
@@ -40,23 +43,25 @@ def prepare(run: Run, texts: Sequence[Path], options: TrainOptions, say: Say) ->
     began = time.perf_counter()
     model_settings, training_settings = gather_settings(options)
     tokenizer = _prepare_tokens(run, texts, model_settings.pop("vocab_size", None), say)
+    n_tokens = len(read_token_file(run.training_tokens).tokens)
     size = options.size or DEFAULT_SIZE
     model = from_dict(
         ModelConfig, {**PRESETS[size], **model_settings, "vocab_size": tokenizer.vocab_size}, "model settings"
     )
     minutes = options.minutes or (None if "steps" in training_settings else DEFAULT_MINUTES)
-    values: dict[str, Any] = {"steps": 1, "device": _best_device(), "threads": torch.get_num_threads()}
-    values |= default_training(model, training_settings.get("optimizer", "muon")) | training_settings
+    values: dict[str, Any] = {"steps": _UNKNOWN, "device": best_device(), "threads": torch.get_num_threads()}
+    values |= default_training(model, training_settings.get("optimizer", "muon"), n_tokens) | training_settings
     training = from_dict(TrainingConfig, values, "training settings")
     config = RunConfig(texts=[str(path) for path in texts], size=size, minutes=minutes, model=model, training=training)
     if "dtype" not in training_settings:
         values["dtype"] = faster_dtype(run, config)
         config = dataclasses.replace(config, training=TrainingConfig(**values))
     if minutes is not None:
-        values["steps"] = steps_that_fit(run, config, values.get("evaluate_every", 0), began + 60 * minutes)
+        fitting = steps_that_fit(run, config, values.get("evaluate_every", 0), began + 60 * minutes)
+        values["steps"] = min(fitting, most_steps(n_tokens, training.batch_size * model.context_length))
         config = dataclasses.replace(config, training=TrainingConfig(**values))
     config.save(run.config_file)
-    say(_describe(config))
+    say(_describe(config, n_tokens))
 
 
 def _prepare_tokens(run: Run, texts: Sequence[Path], vocab_size: int | None, say: Say) -> Tokenizer:
@@ -94,20 +99,15 @@ def _write_tokens(path: Path, documents: Sequence[str], tokenizer: Tokenizer) ->
     return sum(len(tokens) for tokens in encoded)
 
 
-def _best_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _describe(config: RunConfig) -> str:
-    """What was chosen, in one line."""
+def _describe(config: RunConfig, n_tokens: int) -> str:
+    """What was chosen, in two lines."""
     model, training = config.model, config.training
+    epochs = training.steps * training.batch_size * model.context_length / n_tokens
     return (
         f"model: {model.n_layers} layers of width {model.d_model}, {model.n_heads} heads, "
         f"context {model.context_length}\n"
-        f"training: {training.steps:,} steps of {training.batch_size} windows, {training.dtype} on {training.device}, "
-        f"{training.threads} thread{'s'[: training.threads != 1]}"
+        f"training: {training.steps:,} steps of {training.batch_size} windows ({epochs:.1f} epochs), "
+        f"{training.dtype} on {training.device}, {training.threads} thread{'s'[: training.threads != 1]}"
     )
 
 

@@ -9,7 +9,11 @@ from onward.model.config import ModelConfig
 
 DEFAULT_SIZE = "small"
 DEFAULT_MINUTES = 3.0
-_TOKENS_A_STEP = 4096
+
+# Beyond so many passes a model learns the text by heart: the loss on text that it has not seen rises again.
+_MOST_EPOCHS = 5
+_FEWEST_STEPS = 256
+_MOST_TOKENS_A_STEP = 4096
 
 
 def default_vocab_size(n_bytes: int) -> int:
@@ -21,15 +25,29 @@ def default_vocab_size(n_bytes: int) -> int:
     return 1 << min(max(round(math.log2(max(n_bytes, 1) / 2000)), 9), 14)
 
 
-def default_training(model: ModelConfig, optimizer: str) -> dict[str, Any]:
-    """Batch, learning rates and weight decay for a model's shape and its optimizer.
+def default_training(model: ModelConfig, optimizer: str, n_tokens: int) -> dict[str, Any]:
+    """Batch, learning rates and weight decay for a model's shape, its optimizer, and the length of its text.
 
     Muon's steps have the same size at every width; AdamW's learning rates fall with the width's root.
     """
+    tokens_a_step = min(_MOST_EPOCHS * n_tokens / _FEWEST_STEPS, _MOST_TOKENS_A_STEP)
+    windows = max(tokens_a_step / model.context_length, 1)
     by_width = math.sqrt(128 / model.d_model)
-    values: dict[str, Any] = {"batch_size": max(_TOKENS_A_STEP // model.context_length, 1)}
+    values: dict[str, Any] = {
+        "batch_size": 1 << round(math.log2(windows)),
+        "unembed_learning_rate": 0.012 * by_width,
+    }
     if optimizer == "adamw":
         values |= {"learning_rate": 0.003 * by_width, "weight_decay": 0.1}
     if not model.embed_norm:
         values |= {"embed_learning_rate": 0.003 * by_width}
-    return values | {"unembed_learning_rate": 0.012 * by_width}
+    return values
+
+
+def most_steps(n_tokens: int, tokens_a_step: int) -> int:
+    """Steps beyond which the text would be learned by heart.
+
+    >>> most_steps(n_tokens=500_000, tokens_a_step=4096)
+    610
+    """
+    return max(_MOST_EPOCHS * n_tokens // tokens_a_step, 1)

@@ -38,7 +38,7 @@ class Trainer:
     """
 
     def __init__(self, run: Run, config: RunConfig) -> None:
-        self.folder = run
+        self.files = run
         self.config = config.training
         torch.set_num_threads(self.config.threads)
         self.model = Decoder(config.model)
@@ -47,8 +47,11 @@ class Trainer:
         self.tokenizer = self.model.tokenizer = Tokenizer.load(run.tokenizer_file)
         self.optimizer = Optimizer(self.model, self.config)
         self.validation_text = read_token_file(run.validation_tokens)
+        training_text = read_token_file(run.training_tokens)
+        # In a text of one document the end token says nothing about how a document begins; a line's end does.
+        self._sample_prompt = "" if len(training_text.document_starts) > 1 else "\n"
         self.batches = Batches(
-            read_token_file(run.training_tokens),
+            training_text,
             context_length=config.model.context_length,
             batch_size=self.config.batch_size,
             seed=self.config.seed,
@@ -101,7 +104,7 @@ class Trainer:
 
         Ctrl-C and SIGTERM save a checkpoint after the current step, then end the program as they always do.
         """
-        with self.folder.lock(), Interrupt() as interrupt:
+        with self.files.lock(), Interrupt() as interrupt:
             self._resume()
             view.begin(self.state.step)
             while self.state.step < self.config.steps:
@@ -113,7 +116,7 @@ class Trainer:
                         validation_loss=evaluation.loss,
                         validation_bits_per_byte=evaluation.bits_per_byte,
                     )
-                self.folder.record(metrics)
+                self.files.record(metrics)
                 view.update(metrics)
                 if metrics.validation_loss is not None:
                     self._sample(view)
@@ -122,7 +125,7 @@ class Trainer:
                 if interrupt.signal is not None:
                     view.note(
                         f"stopped after step {self.state.step}, which is saved; "
-                        f"go on with: onward train --out {self.folder.folder} --resume"
+                        f"go on with: onward train --out {self.files.folder} --resume"
                     )
                     interrupt.end()
 
@@ -131,30 +134,30 @@ class Trainer:
 
     def _resume(self) -> None:
         """Take up the newest checkpoint, if there is one."""
-        self.folder.clean()
-        folders = self.folder.checkpoint_folders()
+        self.files.clean()
+        folders = self.files.checkpoint_folders()
         if folders:
             try:
                 self.state = load_checkpoint(folders[-1], self.model, self.optimizer)
             except CheckpointError as error:
                 rest = f"from {folders[-2].name}" if len(folders) > 1 else "from the beginning"
                 raise CheckpointError(f"{error}; delete {folders[-1]} to go on {rest}") from None
-        self.folder.forget_after(self.state.step)
+        self.files.forget_after(self.state.step)
         self._session_began = time.perf_counter()
 
     def _save(self) -> None:
         now = time.perf_counter()
         self.state.seconds += now - self._session_began
         self._session_began = now
-        save_checkpoint(self.folder, self.model, self.optimizer, self.state)
+        save_checkpoint(self.files, self.model, self.optimizer, self.state)
 
     def _sample(self, view: ProgressView) -> None:
-        text = generate(self.model, max_tokens=_SAMPLE_TOKENS, seed=self.config.seed)
-        self.folder.add_sample(self.state.step, text)
+        text = generate(self.model, self._sample_prompt, max_tokens=_SAMPLE_TOKENS, seed=self.config.seed)
+        self.files.add_sample(self.state.step, text)
         view.sample(text)
 
     def _not_finite(self, loss: float, gradient_norm: float) -> str:
-        folders = self.folder.checkpoint_folders()
+        folders = self.files.checkpoint_folders()
         last = f"the last good checkpoint is {folders[-1]}" if folders else "there is no checkpoint before it"
         lower = [f"--set training.{name}={getattr(self.config, name) / 3:.2g}" for name in _LEARNING_RATES]
         return (
