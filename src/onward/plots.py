@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def learning_curve(
     Args:
         path: where the picture goes.
         title: a line above it.
-        training: steps and losses, of the same length; a running mean is drawn over them.
+        training: steps and losses, of the same length; a moving mean is drawn over them.
         validation: steps and losses of the evaluations.
     """
     from matplotlib.figure import Figure
@@ -29,7 +30,7 @@ def learning_curve(
     axes = figure.add_subplot()
     steps, losses = training
     axes.plot(steps, losses, color="#9ecae1", linewidth=0.8, label="training, each step")
-    axes.plot(steps, _running_mean(losses), color="#08519c", label="training, running mean")
+    axes.plot(steps, _moving_mean(losses), color="#08519c", label="training, moving mean")
     axes.plot(*validation, color="#d94801", marker="o", label="validation")
     axes.set(title=title, xlabel="step", ylabel="loss (nats per token)")
     axes.grid(alpha=0.3)
@@ -38,9 +39,9 @@ def learning_curve(
         figure.savefig(temporary, format="png")
 
 
-def _running_mean(values: Sequence[float], weight: float = 0.05) -> list[float]:
-    """An exponential mean that starts at the first value."""
-    means: list[float] = []
-    for value in values:
-        means.append(value if not means else (1 - weight) * means[-1] + weight * value)
-    return means
+def _moving_mean(values: Sequence[float]) -> list[float]:
+    """The mean around each value, over a fiftieth of all of them, so that it does not lag behind."""
+    reach = len(values) // 100
+    sums = [0.0, *itertools.accumulate(values)]
+    bounds = [(max(at - reach, 0), min(at + reach + 1, len(values))) for at in range(len(values))]
+    return [(sums[end] - sums[begin]) / (end - begin) for begin, end in bounds]
