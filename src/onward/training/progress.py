@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from onward.run import Metrics
 
 _SECONDS_BETWEEN_LINES = 10.0
+_SAMPLE_LINES = 5
 
 
 class ProgressView:
@@ -59,9 +60,10 @@ class ProgressView:
             self._last_line = now
             self.note(f"step {metrics.step}/{self._n_steps}  {line}")
 
-    def sample(self, text: str) -> None:
-        """Show what the model writes by now."""
-        for line in text.strip().splitlines()[:8]:
+    def sample(self, step: int, text: str) -> None:
+        """Show what the model writes after `step`."""
+        self.note(f"  after step {step} it writes:")
+        for line in text.strip().splitlines()[:_SAMPLE_LINES]:
             self._console.print(f"  [dim]│ {escape(line)}[/dim]", highlight=False, soft_wrap=True)
 
     def note(self, text: str) -> None:

@@ -154,7 +154,7 @@ class Trainer:
     def _sample(self, view: ProgressView) -> None:
         text = generate(self.model, self._sample_prompt, max_tokens=_SAMPLE_TOKENS, seed=self.config.seed)
         self.files.add_sample(self.state.step, text)
-        view.sample(text)
+        view.sample(self.state.step, text)
 
     def _not_finite(self, loss: float, gradient_norm: float) -> str:
         folders = self.files.checkpoint_folders()
