@@ -9,6 +9,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <array>
 #include <memory>
 #include <mutex>
@@ -39,8 +40,9 @@ std::string_view utf8(nb::handle text) {
 }
 
 SplitPattern split_pattern(std::string_view name) {
-  if (name == "gpt2") return SplitPattern::Gpt2;
-  throw std::invalid_argument("no such split pattern: " + std::string(name));
+  const auto found = std::find(kSplitPatternNames.begin(), kSplitPatternNames.end(), name);
+  if (found == kSplitPatternNames.end()) throw std::invalid_argument("no such split pattern");
+  return static_cast<SplitPattern>(found - kSplitPatternNames.begin());
 }
 
 template <class Id>
@@ -69,6 +71,20 @@ class PythonInts {
   std::vector<nb::int_> ints_;
 };
 
+std::vector<std::string> strings(const std::vector<nb::bytes>& tokens) {
+  std::vector<std::string> result;
+  for (const nb::bytes& token : tokens) result.emplace_back(token.c_str(), token.size());
+  return result;
+}
+
+using MergeRow = std::tuple<std::uint32_t, std::uint32_t, std::uint32_t>;
+
+std::vector<MergeRow> rows_of(const std::vector<Merge>& merges) {
+  std::vector<MergeRow> rows;
+  for (const auto& [left, right, id] : merges) rows.emplace_back(left, right, id);
+  return rows;
+}
+
 // A tokenizer's vocabulary with encoders for as many threads as use it at once.
 class Bpe {
  public:
@@ -76,8 +92,10 @@ class Bpe {
   using Merges = nb::ndarray<const std::uint32_t, nb::shape<-1, 3>, nb::c_contig, nb::device::cpu>;
 
   Bpe(std::string_view pattern, const std::vector<nb::bytes>& tokens,
-      const std::array<std::uint32_t, 256>& id_of_byte, const Merges& merges)
-      : pattern_(split_pattern(pattern)), vocabulary_(strings(tokens), id_of_byte, rows(merges)) {}
+      const std::array<std::uint32_t, 256>& id_of_byte, const Merges& merges,
+      const std::vector<std::uint32_t>& whole_words)
+      : pattern_(split_pattern(pattern)),
+        vocabulary_(strings(tokens), id_of_byte, rows(merges), whole_words) {}
 
   nb::object encode_array(nb::handle text, const SpecialTokens& special) {
     if (vocabulary_.size() <= 1 << 8) return to_numpy(encode<std::uint8_t>(text, special));
@@ -125,11 +143,6 @@ class Bpe {
     return text;
   }
 
-  static std::vector<std::string> strings(const std::vector<nb::bytes>& tokens) {
-    std::vector<std::string> result;
-    for (const nb::bytes& token : tokens) result.emplace_back(token.c_str(), token.size());
-    return result;
-  }
   static std::vector<Merge> rows(const Merges& merges) {
     std::vector<Merge> result;
     for (std::size_t i = 0; i < merges.shape(0); ++i) {
@@ -191,16 +204,13 @@ class Counter {
   }
   std::size_t size() const { return counts_.size(); }
 
-  std::vector<std::tuple<std::uint32_t, std::uint32_t, std::uint32_t>> train(
-      std::uint32_t token_limit) const {
+  std::vector<MergeRow> train(std::uint32_t token_limit) const {
     std::vector<Merge> merges;
     {
       const nb::gil_scoped_release unlocked;
       merges = train_bpe(counts_, token_limit);
     }
-    std::vector<std::tuple<std::uint32_t, std::uint32_t, std::uint32_t>> rows;
-    for (const auto& [left, right, id] : merges) rows.emplace_back(left, right, id);
-    return rows;
+    return rows_of(merges);
   }
 
  private:
@@ -237,7 +247,8 @@ NB_MODULE(_core, m) {
       .def("find", &find_special);
   nb::class_<Bpe>(m, "Bpe")
       .def(nb::init<std::string_view, const std::vector<nb::bytes>&,
-                    const std::array<std::uint32_t, 256>&, const Bpe::Merges&>())
+                    const std::array<std::uint32_t, 256>&, const Bpe::Merges&,
+                    const std::vector<std::uint32_t>&>())
       .def("encode", &Bpe::encode_list)
       .def("encode_array", &Bpe::encode_array)
       .def("decode", &Bpe::decode_array)
@@ -248,7 +259,12 @@ NB_MODULE(_core, m) {
       .def("end_text", &Counter::end_text)
       .def("train", &Counter::train)
       .def("__len__", &Counter::size);
+  m.def("merges_of_ranks", [](const std::vector<nb::bytes>& tokens) {
+    return rows_of(merges_of_ranks(strings(tokens)));
+  });
   m.def("split_ends", &split_ends);
+  m.def("split_patterns",
+        [] { return std::vector(kSplitPatternNames.begin(), kSplitPatternNames.end()); });
   m.def("char_classes", &char_classes);
   m.def("base_bytes", [] {
     std::string bytes;

@@ -10,7 +10,11 @@
 
 namespace onward {
 
-enum class SplitPattern : std::uint8_t { Gpt2 };
+enum class SplitPattern : std::uint8_t { Gpt2, Cl100k, O200k, Llama3, SmolLm2, Whitespace, Byte };
+
+// By their names, in the order above.
+inline constexpr std::array<std::string_view, 7> kSplitPatternNames = {
+    "gpt2", "cl100k", "o200k", "llama3", "smollm2", "whitespace", "byte"};
 
 // Hands out the ends of the words of a text, a batch at a time: the words tile the text, so each
 // begins where the one before it ends. Bytes that are not UTF-8 count as characters of class Other.
@@ -40,6 +44,6 @@ class Pretokenizer {
 // The largest cut such that words of text[:cut] and of text[cut:] are the words of the whole,
 // however the text may go on; 0 if there is none from `from` on. For reading long texts block by
 // block.
-std::size_t safe_cut(std::string_view text, std::size_t from = 0);
+std::size_t safe_cut(SplitPattern pattern, std::string_view text, std::size_t from = 0);
 
 }  // namespace onward

@@ -3,7 +3,7 @@
 #include <bit>
 #include <cstring>
 #include <limits>
-#include <stdexcept>
+#include <numeric>
 
 namespace onward {
 namespace {
@@ -28,7 +28,8 @@ void MergeTable::add(std::uint32_t left, std::uint32_t right, Rank rank) {
 
 Vocabulary::Vocabulary(const std::vector<std::string>& tokens,
                        const std::array<std::uint32_t, 256>& id_of_byte,
-                       const std::vector<Merge>& merges)
+                       const std::vector<Merge>& merges,
+                       const std::vector<std::uint32_t>& whole_words)
     : id_of_byte_(id_of_byte), merges_(merges.size()) {
   if (tokens.size() > MergeTable::kMostTokens || merges.size() > MergeTable::kMostMerges) {
     throw std::length_error("more than 2,097,152 tokens or merges");
@@ -54,6 +55,10 @@ Vocabulary::Vocabulary(const std::vector<std::string>& tokens,
   for (const std::uint32_t left : id_of_byte_) {
     for (const std::uint32_t right : id_of_byte_) byte_ranks_.push_back(rank_of(left, right));
   }
+  for (const std::uint32_t id : whole_words) {
+    check(id);
+    whole_words_.emplace(bytes(id), id);
+  }
 }
 
 void Vocabulary::decode(std::span<const std::uint32_t> ids, std::span<char> out) const {
@@ -70,6 +75,38 @@ void Vocabulary::decode(std::span<const std::uint32_t> ids, std::span<char> out)
     }
     to += place.length;
   }
+}
+
+UnreachableToken::UnreachableToken(std::uint32_t rank)
+    : std::invalid_argument("the token of rank " + std::to_string(rank) +
+                            " is not made of two tokens of lower rank") {}
+
+std::vector<Merge> merges_of_ranks(const std::vector<std::string>& tokens) {
+  std::unordered_map<std::string_view, Rank> rank_of;
+  for (std::uint32_t rank = 0; rank < tokens.size(); ++rank) rank_of.emplace(tokens[rank], rank);
+  std::vector<Merge> merges;
+  std::vector<std::size_t> borders;
+  for (std::uint32_t rank = 0; rank < tokens.size(); ++rank) {
+    const std::string_view token = tokens[rank];
+    if (token.size() == 1) continue;
+    borders.resize(token.size() + 1);
+    std::iota(borders.begin(), borders.end(), std::size_t{0});
+    const auto part = [&](std::size_t i, std::size_t count) {
+      const auto found = rank_of.find(token.substr(borders[i], borders[i + count] - borders[i]));
+      return found == rank_of.end() ? kNoRank : found->second;
+    };
+    while (borders.size() > 3) {
+      std::size_t best = 0;
+      for (std::size_t i = 1; i + 2 < borders.size(); ++i) {
+        if (part(i, 2) < part(best, 2)) best = i;
+      }
+      if (part(best, 2) >= rank) throw UnreachableToken(rank);
+      borders.erase(borders.begin() + static_cast<std::ptrdiff_t>(best) + 1);
+    }
+    if (token.empty() || part(0, 1) >= rank || part(1, 1) >= rank) throw UnreachableToken(rank);
+    merges.push_back({part(0, 1), part(1, 1), rank});
+  }
+  return merges;
 }
 
 }  // namespace onward

@@ -4,9 +4,12 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "bpe_train.hpp"
@@ -63,9 +66,11 @@ class MergeTable {
 class Vocabulary {
  public:
   // Ids are places in `tokens`; an empty one is an id that is not in use. Merges are in order of
-  // rank; all ids are below tokens.size().
+  // rank. All ids are below tokens.size(). A word that is one of the tokens
+  // `whole_words` is not merged.
   Vocabulary(const std::vector<std::string>& tokens,
-             const std::array<std::uint32_t, 256>& id_of_byte, const std::vector<Merge>& merges);
+             const std::array<std::uint32_t, 256>& id_of_byte, const std::vector<Merge>& merges,
+             const std::vector<std::uint32_t>& whole_words);
 
   std::size_t size() const { return places_.size(); }
   std::string_view bytes(std::uint32_t id) const {
@@ -76,6 +81,11 @@ class Vocabulary {
   void decode(std::span<const std::uint32_t> ids, std::span<char> out) const;
   std::uint32_t id_of_byte(std::uint8_t byte) const { return id_of_byte_[byte]; }
 
+  // The token that a whole word is, if the vocabulary has it so.
+  std::optional<std::uint32_t> whole_word(std::string_view word) const {
+    const auto found = whole_words_.find(word);
+    return found == whole_words_.end() ? std::nullopt : std::optional(found->second);
+  }
   // Of two tokens side by side; kNoRank if they do not merge.
   Rank rank_of(std::uint32_t left, std::uint32_t right) const {
     return merges_.rank_of(left, right);
@@ -99,6 +109,15 @@ class Vocabulary {
   MergeTable merges_;
   std::vector<Rank> byte_ranks_;
   std::vector<std::uint32_t> made_;
+  std::unordered_map<std::string_view, std::uint32_t> whole_words_;  // into bytes_
 };
+
+// The merges behind a list of tokens by rank, the bytes among them: each token is made of the two
+// that its bytes merge to by the tokens of lower rank. Throws UnreachableToken where they are not
+// two.
+struct UnreachableToken : std::invalid_argument {
+  explicit UnreachableToken(std::uint32_t rank);
+};
+std::vector<Merge> merges_of_ranks(const std::vector<std::string>& tokens);
 
 }  // namespace onward

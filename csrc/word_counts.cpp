@@ -21,7 +21,7 @@ InvalidUtf8::InvalidUtf8(std::uint8_t wrong_byte, std::uint64_t at)
 
 void WordCounts::feed(std::string_view part) {
   if (pending_.empty()) {
-    const std::size_t cut = safe_cut(part);
+    const std::size_t cut = safe_cut(pattern_, part);
     count_words(part.substr(0, cut));
     pending_ = part.substr(cut);
     return;
@@ -30,7 +30,7 @@ void WordCounts::feed(std::string_view part) {
   // Looking again through what had no cut would make long lines quadratic. The few bytes before the
   // new part count as new: whether one can cut there depends on what follows.
   const std::size_t known = pending_.size() - part.size();
-  const std::size_t cut = safe_cut(pending_, known > 8 ? known - 8 : 0);
+  const std::size_t cut = safe_cut(pattern_, pending_, known > 8 ? known - 8 : 0);
   if (cut == 0) return;
   count_words(std::string_view(pending_).substr(0, cut));
   pending_.erase(0, cut);

@@ -8,6 +8,10 @@
 namespace onward {
 
 std::span<const std::uint32_t> WordMerger::merge(std::string_view word) {
+  if (const auto id = vocabulary_.whole_word(word)) {
+    ids_[0] = *id;
+    return {ids_.data(), 1};
+  }
   const auto* bytes = reinterpret_cast<const std::uint8_t*>(word.data());
   return word.size() <= kMostInBlocks ? merge_in_blocks(bytes, word.size())
                                       : merge_by_queue(bytes, word.size());

@@ -16,7 +16,13 @@ class Bpe:
     """A vocabulary, which encodes and decodes; any number of threads may use it at once."""
 
     def __init__(
-        self, split_pattern: str, tokens: Sequence[bytes], id_of_byte: Sequence[int], merges: NDArray[np.uint32], /
+        self,
+        split_pattern: str,
+        tokens: Sequence[bytes],
+        id_of_byte: Sequence[int],
+        merges: NDArray[np.uint32],
+        whole_words: Sequence[int],
+        /,
     ) -> None: ...
     def encode(self, text: str | bytes, special: SpecialTokens, /) -> list[int]: ...
     def encode_array(self, text: str | bytes, special: SpecialTokens, /) -> NDArray[np.unsignedinteger]: ...
@@ -34,6 +40,12 @@ class WordCounts:
     def end_text(self) -> None: ...
     def train(self, token_limit: int, /) -> list[tuple[int, int, int]]:
         """Merge (left, right, made) until there are so many tokens, or no pair is left."""
+
+def merges_of_ranks(tokens: Sequence[bytes], /) -> list[tuple[int, int, int]]:
+    """The merges (left, right, made) behind tokens listed by rank; ValueError if one is not made by two before it."""
+
+def split_patterns() -> list[str]:
+    """The names of the split patterns there are."""
 
 def split_ends(split_pattern: str, text: str | bytes, /) -> list[int]:
     """Where each word of the text ends, in bytes."""

@@ -39,16 +39,32 @@ def gpt2(shared_data: Path) -> Tokenizer:
     return Tokenizer.load(shared_data / "tokenizers/gpt2")
 
 
-@pytest.fixture(scope="session")
-def tiktoken_gpt2(gpt2: Tokenizer) -> tiktoken.Encoding:
-    """tiktoken's own GPT-2, which it would otherwise download."""
-    ranks = {gpt2.token_bytes(id_): id_ for id_ in range(50256)}
-    return tiktoken.Encoding(
-        "gpt2",
-        pat_str=reference.PATTERNS["gpt2"],
-        mergeable_ranks=ranks,
-        special_tokens={"<|endoftext|>": 50256},
+PUBLISHED = {
+    "gpt2": ("gpt2", reference.PATTERNS["gpt2"]),
+    "cl100k": (
+        "cl100k_base.tiktoken.gz",
+        r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+"
+        r"| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s",
+    ),
+    "o200k": ("o200k_base.tiktoken.gz", reference.PATTERNS["o200k"]),
+}
+"""Where the vocabularies that OpenAI published are, and the expressions that tiktoken splits by."""
+
+
+@pytest.fixture(scope="session", params=PUBLISHED)
+def published(request: pytest.FixtureRequest, shared_data: Path) -> tuple[Tokenizer, tiktoken.Encoding]:
+    """A published tokenizer, and tiktoken's own of the same vocabulary, which it would otherwise download."""
+    file, expression = PUBLISHED[request.param]
+    tokenizer = Tokenizer.load(shared_data / "tokenizers" / file)
+    special = set(tokenizer.special_tokens.values())
+    tokens = {id_: tokenizer.token_bytes(id_) for id_ in range(tokenizer.vocab_size) if id_ not in special}
+    peer = tiktoken.Encoding(
+        request.param,
+        pat_str=expression,
+        mergeable_ranks={token: id_ for id_, token in tokens.items() if token},
+        special_tokens=tokenizer.special_tokens,
     )
+    return tokenizer, peer
 
 
 @pytest.fixture(scope="session")

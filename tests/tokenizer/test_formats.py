@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import tokenizers
 from hypothesis import given
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
+from onward import _core
 from onward.errors import TokenizerError
 from onward.tokenizer import Tokenizer
 
@@ -75,6 +77,81 @@ def test_gpt2_goes_through_tokenizers(gpt2: Tokenizer, real_texts: dict[str, str
         assert peer.encode(text).ids == gpt2.encode(text)
 
 
+@pytest.mark.parametrize("pattern", _core.split_patterns())
+def test_every_pattern_goes_through_tokenizers(pattern: str, tmp_path: Path) -> None:
+    tokenizer = Tokenizer.train_on([TEXT], vocab_size=330, split_pattern=pattern)
+    tokenizer.save(tmp_path)
+    loaded = Tokenizer.load(tmp_path)
+    assert loaded == tokenizer
+    assert loaded.split_pattern == pattern
+    peer = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert peer.encode(TEXT + " \n ").ids == tokenizer.encode(TEXT + " \n ")
+
+
+def test_post_processors_and_whole_words_are_kept(document: dict[str, Any], tmp_path: Path) -> None:
+    template = {"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A", "type_id": 0}}]}
+    document["post_processor"] = {"type": "Sequence", "processors": [template]}
+    document["model"]["ignore_merges"] = True
+    load(document, tmp_path).save(tmp_path)
+    assert json.loads((tmp_path / "tokenizer.json").read_text()) == document
+
+
+def test_older_ways_to_write_a_pattern_are_read(document: dict[str, Any], tmp_path: Path) -> None:
+    expression = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
+    for behavior, invert in (("Isolated", False), ("Removed", True)):
+        split = {"type": "Split", "pattern": {"Regex": expression}, "behavior": behavior, "invert": invert}
+        document["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, byte_level]}
+        assert load(document, tmp_path).split_pattern == "gpt2"
+
+
+def test_ranks_are_read_and_written(shared_data: Path, tmp_path: Path) -> None:
+    tokenizer = Tokenizer.load(shared_data / "tokenizers/cl100k_base.tiktoken.gz")
+    assert tokenizer.special_tokens["<|endofprompt|>"] == 100276
+    assert tokenizer.token_bytes(100256) == b""
+    tokenizer.save(tmp_path / "cl100k_base.tiktoken")
+    original = gzip.decompress((shared_data / "tokenizers/cl100k_base.tiktoken.gz").read_bytes())
+    assert (tmp_path / "cl100k_base.tiktoken").read_bytes() == original
+    tokenizer.save(tmp_path)
+    assert Tokenizer.load(tmp_path) == tokenizer
+
+
+def test_ranks_that_cannot_be_are_refused(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tokenizer.save(tmp_path / "mine.tiktoken")
+    with pytest.raises(TokenizerError, match=r"only of r50k_base, cl100k_base, o200k_base"):
+        Tokenizer.load(tmp_path / "mine.tiktoken")
+    lines = (tmp_path / "mine.tiktoken").read_text().splitlines()
+    cases = {
+        "line 2 is 'nonsense', expected a token in base64 and the rank 1": [lines[0], "nonsense"],
+        "line 2 is 'IQ== 7'": [lines[0], "IQ== 7"],
+        "line 1 is 'I!== 0'": ["I!== 0"],
+        "line 1 is ' 0'": [" 0"],
+        "329 ranks, expected 50,256; is the file cut short": lines,
+        "the token of rank 10000 is not made of two": [*(f"{rank_line(i)} {i}" for i in range(50_256))],
+    }
+    for message, content in cases.items():
+        (tmp_path / "r50k_base.tiktoken").write_text("\n".join(content))
+        with pytest.raises(TokenizerError, match=message):
+            Tokenizer.load(tmp_path / "r50k_base.tiktoken")
+
+
+def rank_line(rank: int) -> str:
+    """The bytes, then pairs of bytes, then from rank 10,000 on tokens of six."""
+    token = bytes([rank]) if rank < 256 else rank.to_bytes(2, "big") * (3 if rank >= 10_000 else 1)
+    return base64.b64encode(token).decode()
+
+
+def test_ranks_cannot_hold_ids_in_another_order(document: dict[str, Any], tmp_path: Path) -> None:
+    ids = document["model"]["vocab"]
+    ids["!"], ids['"'] = ids['"'], ids["!"]
+    merges = document["model"]["merges"]
+    merges[0], merges[1] = merges[1], merges[0]
+    with pytest.raises(
+        TokenizerError, match=r"out\.tiktoken: a file of ranks holds tokens in the order of their merges"
+    ):
+        load(document, tmp_path).save(tmp_path / "out.tiktoken")
+
+
 def test_reads_what_tokenizers_writes(tmp_path: Path) -> None:
     """Special tokens first, ids of bytes in another order, merges as one string each in older files."""
     peer = tokenizers.Tokenizer(models.BPE())
@@ -129,6 +206,10 @@ def at(*path: str | int, value: Any) -> Callable[[dict[str, Any]], None]:
     return change
 
 
+BYTES = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
+HOSTILE_SPLIT = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -136,10 +217,19 @@ def at(*path: str | int, value: Any) -> Callable[[dict[str, Any]], None]:
         (at("model", "type", value="Unigram"), "type 'Unigram'; onward reads byte-level BPE only"),
         (at("model", "dropout", value=0.1), "'model.dropout' is 0.1, which onward cannot represent"),
         (at("model", "end_of_word_suffix", value="</w>"), "'model.end_of_word_suffix' is '</w>'"),
-        (at("model", "ignore_merges", value=True), "'model.ignore_merges' is True"),
         (at("normalizer", value={"type": "NFC"}), "'normalizer' is {'type': 'NFC'}"),
         (at("pre_tokenizer", value=None), "'pre_tokenizer' is None"),
-        (at("pre_tokenizer", "add_prefix_space", value=True), "expected ByteLevel without a prefix space"),
+        (
+            at("pre_tokenizer", "add_prefix_space", value=True),
+            "it has byte-level ones that split as gpt2, cl100k, .* do",
+        ),
+        (at("pre_tokenizer", value={"type": "Sequence", "pretokenizers": None}), "'pre_tokenizer' is"),
+        (at("pre_tokenizer", value={"type": "Sequence", "pretokenizers": [1, 2, 3]}), "'pre_tokenizer' is"),
+        (
+            at("pre_tokenizer", value={"type": "Sequence", "pretokenizers": [{"type": "Split"}, BYTES]}),
+            "cannot represent",
+        ),
+        (at("pre_tokenizer", value={"type": "Sequence", "pretokenizers": [HOSTILE_SPLIT, BYTES]}), "cannot represent"),
         (at("pre_tokenizer", value={"type": "Metaspace"}), "'pre_tokenizer' is {'type': 'Metaspace'}"),
         (at("decoder", value={"type": "WordPiece"}), "'decoder' is {'type': 'WordPiece'}"),
         (at("added_tokens", value={}), "'added_tokens' is {}, expected a JSON list"),

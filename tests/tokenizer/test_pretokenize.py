@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import json
 
 import pytest
 import regex
 import tiktoken
+import tokenizers
 from hypothesis import given
 from tokenizers import pre_tokenizers
 
 from onward import _core
 from onward.tokenizer import Tokenizer, reference
+from onward.tokenizer.pre_tokenizers import pre_tokenizer_of
 
 from .conftest import tricky_text
 
@@ -46,16 +50,35 @@ def test_classes_of_all_characters_are_those_of_unicode_16() -> None:
         assert {c for c in everything if classes[ord(c)] == number} == characters
 
 
-def test_tokenizers_classes_characters_alike() -> None:
+@pytest.mark.parametrize("pattern", _core.split_patterns())
+def test_tokenizers_splits_all_borders_alike(pattern: str) -> None:
     text = every_class_border()
-    pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    expected = [text[begin:end].encode() for _, (begin, end) in pre_tokenizer.pre_tokenize_str(text)]
-    assert words(text) == expected
+    assert words(text, pattern) == words_of_tokenizers(text, pattern)
 
 
-def test_tiktoken_classes_characters_alike(gpt2: Tokenizer, tiktoken_gpt2: tiktoken.Encoding) -> None:
+@pytest.mark.parametrize("pattern", _core.split_patterns())
+@given(text=tricky_text)
+def test_tokenizers_splits_alike(pattern: str, text: str) -> None:
+    assert words(text, pattern) == words_of_tokenizers(text, pattern)
+
+
+def words_of_tokenizers(text: str, pattern: str) -> list[bytes]:
+    pieces = peer_of(pattern).pre_tokenize_str(text)
+    return [text[begin:end].encode() for _, (begin, end) in pieces]
+
+
+@functools.cache
+def peer_of(pattern: str) -> pre_tokenizers.PreTokenizer:
+    """What tokenizers makes of the pre-tokenizer that onward writes into tokenizer.json."""
+    document = {"type": "BPE", "vocab": {}, "merges": []}
+    written = json.dumps({"version": "1.0", "pre_tokenizer": pre_tokenizer_of(pattern), "model": document})
+    return tokenizers.Tokenizer.from_str(written).pre_tokenizer
+
+
+def test_tiktoken_classes_characters_alike(published: tuple[Tokenizer, tiktoken.Encoding]) -> None:
+    tokenizer, peer = published
     text = every_class_border()
-    assert gpt2.encode(text) == tiktoken_gpt2.encode(text)
+    assert tokenizer.encode(text) == peer.encode(text)
 
 
 @pytest.mark.parametrize(
@@ -75,19 +98,34 @@ def test_gpt2_words(text: str, expected: list[str]) -> None:
     assert words(text) == [word.encode() for word in expected]
 
 
-@given(tricky_text)
-def test_core_splits_as_the_published_expression(text: str) -> None:
-    assert words(text) == [word.encode() for word in reference.split(text)]
+@pytest.mark.parametrize(
+    ("pattern", "text", "expected"),
+    [
+        ("cl100k", "'LL 12345 (x) \n\n \ty\n ", ["'LL", " ", "123", "45", " (", "x", ")", " \n\n", " ", "\ty", "\n "]),
+        ("llama3", "a\n ", ["a", "\n", " "]),
+        ("o200k", "HTMLParser's //\n/ ÀÉî中A", ["HTMLParser's", " //\n/", " ÀÉî中", "A"]),
+        ("o200k", "ABc'LLd", ["ABc'LL", "d"]),
+        ("smollm2", "a 12  34 b", ["a", " ", "1", "2", "  ", "3", "4", " b"]),
+        ("whitespace", " a1,b  c\n", [" a1,b", " ", " c", "\n"]),
+        ("byte", "a b\n", ["a b\n"]),
+    ],
+)
+def test_words_of_the_other_patterns(pattern: str, text: str, expected: list[str]) -> None:
+    assert words(text, pattern) == [word.encode() for word in expected]
 
 
-@given(tricky_text)
-def test_reference_splits_as_regex(text: str) -> None:
-    assert reference.split(text) == regex.findall(reference.PATTERNS["gpt2"], text)
+@pytest.mark.parametrize("pattern", _core.split_patterns())
+@given(text=tricky_text)
+def test_core_splits_as_the_expression(pattern: str, text: str) -> None:
+    expected = reference.split(text, pattern)
+    assert words(text, pattern) == [word.encode() for word in expected]
+    assert expected == regex.findall(reference.PATTERNS[pattern], text)
 
 
-def test_real_texts_split_as_the_published_expression(real_texts: dict[str, str]) -> None:
-    for text in real_texts.values():
-        assert words(text) == [word.encode() for word in reference.split(text)]
+@pytest.mark.parametrize("pattern", _core.split_patterns())
+def test_real_texts_and_all_borders_split_as_the_expression(pattern: str, real_texts: dict[str, str]) -> None:
+    for text in (*real_texts.values(), every_class_border()):
+        assert words(text, pattern) == [word.encode() for word in reference.split(text, pattern)]
 
 
 @pytest.mark.parametrize(

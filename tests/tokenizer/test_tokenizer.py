@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import gzip
+import json
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +18,7 @@ import tiktoken
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onward import _core
 from onward.errors import TokenizerError
 from onward.tokenizer import Tokenizer, reference
 from onward.tokenizer.vocabulary import Vocabulary
@@ -50,19 +56,29 @@ def test_gpt2_ids_of_a_known_sentence(gpt2: Tokenizer) -> None:
     assert gpt2.vocab_size == 50257
 
 
-def test_gpt2_ids_of_real_text_are_tiktokens(
-    gpt2: Tokenizer, tiktoken_gpt2: tiktoken.Encoding, real_texts: dict[str, str]
+def test_ids_of_real_text_are_tiktokens(
+    published: tuple[Tokenizer, tiktoken.Encoding], real_texts: dict[str, str]
 ) -> None:
+    tokenizer, peer = published
     for text in real_texts.values():
-        ids = gpt2.encode(text)
-        assert ids == tiktoken_gpt2.encode(text)
-        assert gpt2.decode(ids) == text
+        ids = tokenizer.encode(text)
+        assert ids == peer.encode(text)
+        assert tokenizer.decode(ids) == text
+
+
+def test_golden_ids(published: tuple[Tokenizer, tiktoken.Encoding], shared_data: Path) -> None:
+    tokenizer, peer = published
+    cases = gzip.decompress((shared_data / "golden/tokenizer_cases.jsonl.gz").read_bytes()).decode().splitlines()
+    assert len(cases) == 44
+    for case in map(json.loads, cases):
+        assert tokenizer.encode(case["text"], disallowed_special=()) == case[peer.name], case["name"]
 
 
 @given(text=tricky_text)
-def test_gpt2_ids_of_tricky_text_are_tiktokens(gpt2: Tokenizer, tiktoken_gpt2: tiktoken.Encoding, text: str) -> None:
-    assert gpt2.encode(text, disallowed_special=()) == tiktoken_gpt2.encode_ordinary(text)
-    assert gpt2.encode(text, allowed_special="all") == tiktoken_gpt2.encode(text, allowed_special="all")
+def test_ids_of_tricky_text_are_tiktokens(published: tuple[Tokenizer, tiktoken.Encoding], text: str) -> None:
+    tokenizer, peer = published
+    assert tokenizer.encode(text, disallowed_special=()) == peer.encode_ordinary(text)
+    assert tokenizer.encode(text, allowed_special="all") == peer.encode(text, allowed_special="all")
 
 
 @given(text=tricky_text)
@@ -71,6 +87,31 @@ def test_core_encodes_what_the_reference_encodes(tokenizer: Tokenizer, text: str
     ids = tokenizer.encode(text, disallowed_special=())
     assert ids == reference.encode(text, vocabulary)
     assert tokenizer.decode(ids) == reference.decode(ids, vocabulary) == text
+
+
+@pytest.mark.parametrize("pattern", _core.split_patterns())
+@given(text=tricky_text)
+def test_core_encodes_what_the_reference_encodes_in_every_pattern(pattern: str, text: str) -> None:
+    tokenizer = of_pattern(pattern)
+    assert tokenizer.encode(text, disallowed_special=()) == reference.encode(text, reference_vocabulary(tokenizer))
+
+
+@functools.cache
+def of_pattern(pattern: str) -> Tokenizer:
+    return Tokenizer.train_on([TEXT], vocab_size=320, split_pattern=pattern)
+
+
+def test_whole_words_are_not_merged() -> None:
+    """As in Llama 3: a word that is a token is that token, though no merge makes it; never a special token."""
+    made = reference_vocabulary(Tokenizer.train_on(["ab ab"], vocab_size=258, split_pattern="whitespace"))
+    tokens = [*made.tokens[:257], b"hello", b"<end>"]
+    vocabulary = dataclasses.replace(made, tokens=tokens, special_tokens={"<end>": 258}, whole_words=True)
+    tokenizer = Tokenizer(vocabulary)
+    assert tokenizer.encode("hello") == [257]
+    assert len(tokenizer.encode("hellos")) == 6
+    assert len(tokenizer.encode("<end>", disallowed_special=())) == 5
+    for text in ("hello", "hello hello", "ab"):
+        assert tokenizer.encode(text) == reference.encode(text, vocabulary)
 
 
 def reference_vocabulary(tokenizer: Tokenizer) -> Vocabulary:

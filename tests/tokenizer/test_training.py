@@ -74,21 +74,21 @@ def test_learns_the_merges_that_tokenizers_learns_from_few_letters() -> None:
         assert learned(text, token_limit) == learned_by_tokenizers(text, token_limit)
 
 
-@given(st.lists(tricky_text, max_size=5), st.integers(256, 400))
-def test_core_learns_what_the_reference_learns(texts: list[str], token_limit: int) -> None:
-    counts = _core.WordCounts("gpt2")
+@given(st.lists(tricky_text, max_size=5), st.integers(256, 400), st.sampled_from(_core.split_patterns()))
+def test_core_learns_what_the_reference_learns(texts: list[str], token_limit: int, pattern: str) -> None:
+    counts = _core.WordCounts(pattern)
     for text in texts:
         counts.feed(text)
         counts.end_text()
-    assert counts.train(token_limit) == reference.train(texts, token_limit)
+    assert counts.train(token_limit) == reference.train(texts, token_limit, pattern)
 
 
-@given(tricky_text, st.lists(st.integers(1, 90), min_size=1))
-def test_text_in_parts_is_the_text(text: str, lengths: list[int]) -> None:
-    whole = _core.WordCounts("gpt2")
+@given(tricky_text, st.lists(st.integers(1, 90), min_size=1), st.sampled_from(_core.split_patterns()))
+def test_text_in_parts_is_the_text(text: str, lengths: list[int], pattern: str) -> None:
+    whole = _core.WordCounts(pattern)
     whole.feed(text)
     whole.end_text()
-    parts = _core.WordCounts("gpt2")
+    parts = _core.WordCounts(pattern)
     rest = text.encode()
     for length in lengths * len(rest):
         parts.feed(rest[:length])
@@ -119,6 +119,10 @@ def test_ids_are_bytes_then_merges_then_special_tokens() -> None:
         ({"vocab_size": 256}, "vocab_size is 256, expected 257"),
         ({"vocab_size": 10**12}, "vocab_size is 1000000000000, expected 257"),
         ({"vocab_size": 5000}, r"the text can fill 258 tokens, not 5,000: pass vocab_size=258 or less, or more text"),
+        (
+            {"vocab_size": 300, "split_pattern": r"\\w+"},
+            r"the split pattern '.*' is unknown; there are: gpt2, cl100k, ",
+        ),
         ({"vocab_size": 300, "special_tokens": [""]}, "special token 0 is ''"),
         ({"vocab_size": 300, "special_tokens": ["<a>", "<a>"]}, "special token 1 is '<a>'"),
         ({"vocab_size": 257, "special_tokens": ["a"]}, "the ids 64 and 256 are both the token b'a'"),

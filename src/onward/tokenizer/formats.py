@@ -1,10 +1,13 @@
-"""Tokenizer files: Hugging Face's tokenizer.json in and out, GPT-2's two files in. All may be gzipped.
+"""Tokenizer files: Hugging Face's tokenizer.json and tiktoken's ranks in and out, GPT-2's two files in.
 
+All may be gzipped.
 A file is either represented exactly or refused, naming what stands in the way.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import contextlib
 import gzip
 import json
@@ -12,21 +15,25 @@ import os
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from onward._core import base_bytes
+from onward._core import base_bytes, merges_of_ranks, split_patterns
 from onward.atomic import atomic_file
 from onward.errors import TokenizerError
+from onward.tokenizer.pre_tokenizers import BYTE_LEVEL, pattern_of, pre_tokenizer_of
 from onward.tokenizer.vocabulary import Vocabulary
 
 TOKENIZER_JSON = "tokenizer.json"
 GPT2_FILES = (("encoder.json", "vocab.bpe"), ("vocab.json", "merges.txt"))  # OpenAI's names, Hugging Face's
+RANKS_SUFFIX = ".tiktoken"
 MAX_FILE_BYTES = 1 << 30
+MAX_RANKED_TOKEN_BYTES = 512
+"""Finding the merges behind a token takes quadratic time; in OpenAI's files the longest has 128 bytes."""
 MAX_UNUSED_IDS = 65_536
 """So many ids without a token are borne; a file with a stray id of four billion is not."""
 
-_BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 
 # JSON holds text, a token any bytes: GPT-2 writes each byte as a printable character, itself where it is one.
 _BYTES = base_bytes()
@@ -37,7 +44,7 @@ _BYTE_OF_CHARACTER = {character: byte for byte, character in _CHARACTER_OF_BYTE.
 
 
 def load_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
-    """Read a tokenizer from a tokenizer.json, or from a folder with one or with GPT-2's two files.
+    """Read a tokenizer from a tokenizer.json, a file of ranks, or a folder with the former or with GPT-2's two files.
 
     Raises:
         TokenizerError: there is no such file, it is broken, or it holds what onward cannot represent.
@@ -45,6 +52,8 @@ def load_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
     path = Path(path)
     if not path.exists():
         raise TokenizerError(f"{path}: no such file; expected a {TOKENIZER_JSON}, or a folder that holds a tokenizer")
+    if path.name.removesuffix(".gz").endswith(RANKS_SUFFIX):
+        return _load_ranks(path)
     if not path.is_dir():
         return _load_tokenizer_json(path)
     if (file := _find(path, TOKENIZER_JSON)) is not None:
@@ -72,9 +81,9 @@ def save_tokenizer_json(vocabulary: Vocabulary, path: str | os.PathLike[str]) ->
             _added_token(text, id_) for text, id_ in sorted(vocabulary.special_tokens.items(), key=lambda item: item[1])
         ],
         "normalizer": None,
-        "pre_tokenizer": _BYTE_LEVEL,
-        "post_processor": None,
-        "decoder": _BYTE_LEVEL,
+        "pre_tokenizer": pre_tokenizer_of(vocabulary.split_pattern),
+        "post_processor": vocabulary.post_processor,
+        "decoder": BYTE_LEVEL,
         "model": {
             "type": "BPE",
             "dropout": None,
@@ -83,7 +92,7 @@ def save_tokenizer_json(vocabulary: Vocabulary, path: str | os.PathLike[str]) ->
             "end_of_word_suffix": None,
             "fuse_unk": False,
             "byte_fallback": False,
-            "ignore_merges": False,
+            "ignore_merges": vocabulary.whole_words,
             "vocab": {name: id_ for id_, name in enumerate(names) if name and id_ not in special},
             "merges": [[names[left], names[right]] for left, right, _ in vocabulary.merges],
         },
@@ -161,34 +170,31 @@ def _from_tokenizer_json(document: dict[str, Any]) -> Vocabulary:
     if model.get("type", "BPE") != "BPE":
         raise TokenizerError(f"a tokenizer of type {_shortly(model['type'])}; onward reads byte-level BPE only")
     _refuse_unless_empty(document, "", "normalizer")
-    for option in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges"):
+    for option in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
         _refuse_unless_empty(model, "model.", option)
-    _refuse_unless_byte_level(document.get("pre_tokenizer"), "pre_tokenizer")
-    _refuse_unless_byte_level(document.get("decoder"), "decoder")
-    if document.get("post_processor") is not None:
-        _refuse_unless_byte_level(document["post_processor"], "post_processor")
+    split_pattern = pattern_of(document.get("pre_tokenizer"))
+    if split_pattern is None:
+        raise TokenizerError(
+            f"'pre_tokenizer' is {_shortly(document.get('pre_tokenizer'))}, which onward cannot represent; "
+            f"it has byte-level ones that split as {', '.join(split_patterns())} do"
+        )
+    decoder = _expect(document.get("decoder"), dict, "'decoder'")
+    if decoder.get("type") != "ByteLevel":
+        raise TokenizerError(f"'decoder' is {_shortly(decoder)}, which onward cannot represent; expected ByteLevel")
     special_tokens = _special_tokens(_expect(document.get("added_tokens", []), list, "'added_tokens'"))
     vocabulary = _expect(model.get("vocab"), dict, "'model.vocab'")
     merges = _expect(model.get("merges"), list, "'model.merges'")
-    return _build(vocabulary, [_merge_parts(merge, rank) for rank, merge in enumerate(merges)], special_tokens)
+    return replace(
+        _build(vocabulary, [_merge_parts(merge, rank) for rank, merge in enumerate(merges)], special_tokens),
+        split_pattern=split_pattern,
+        whole_words=bool(model.get("ignore_merges")),
+        post_processor=document.get("post_processor"),
+    )
 
 
 def _refuse_unless_empty(where: dict[str, Any], prefix: str, option: str) -> None:
     if where.get(option):
         raise TokenizerError(f"'{prefix}{option}' is {_shortly(where[option])}, which onward cannot represent")
-
-
-def _refuse_unless_byte_level(value: Any, what: str) -> None:
-    """Accept ByteLevel with GPT-2's splitting; the options of a decoder and a post_processor change no ids."""
-    value = _expect(value, dict, f"'{what}'")
-    right = value.get("type") == "ByteLevel"
-    if right and what == "pre_tokenizer":
-        right = value.get("add_prefix_space") is False and value.get("use_regex", True) is True
-    if not right:
-        raise TokenizerError(
-            f"'{what}' is {_shortly(value)}, which onward cannot represent; "
-            "expected ByteLevel without a prefix space, splitting as GPT-2 does"
-        )
 
 
 def _special_tokens(added_tokens: list[Any]) -> dict[str, int]:
@@ -231,6 +237,70 @@ def _load_gpt2_files(encoder_file: Path, merges_file: Path) -> Vocabulary:
             token: id_ for token, id_ in encoder.items() if token not in made and token not in _BYTE_OF_CHARACTER
         }
         return _build(encoder, merges, special)
+
+
+# ---- tiktoken's ranks ----
+
+_FIM = {"<|fim_prefix|>": 100258, "<|fim_middle|>": 100259, "<|fim_suffix|>": 100260}
+_RANKS = {
+    "r50k_base": ("gpt2", 50_256, {"<|endoftext|>": 50256}),
+    "cl100k_base": ("cl100k", 100_256, {"<|endoftext|>": 100257, **_FIM, "<|endofprompt|>": 100276}),
+    "o200k_base": ("o200k", 199_998, {"<|endoftext|>": 199999, "<|endofprompt|>": 200018}),
+}
+"""What a file of ranks does not say: of each that OpenAI publishes, the pattern, the number of ranks, the specials."""
+
+
+def _load_ranks(file: Path) -> Vocabulary:
+    text = _read_text(file)
+    with _naming(file):
+        name = file.name.removesuffix(".gz").removesuffix(RANKS_SUFFIX)
+        if name not in _RANKS:
+            raise TokenizerError(
+                "ranks alone do not say how text is split, and onward knows that by the file's name only of "
+                f"{', '.join(_RANKS)}"
+            )
+        split_pattern, expected, special_tokens = _RANKS[name]
+        tokens = [_rank_line(line, rank) for rank, line in enumerate(text.splitlines())]
+        if len(tokens) != expected:
+            raise TokenizerError(f"{len(tokens):,} ranks, expected {expected:,}; is the file cut short, or another?")
+        try:
+            merges = merges_of_ranks(tokens)
+        except ValueError as error:
+            raise TokenizerError(str(error)) from error
+        tokens += [b""] * (max(special_tokens.values()) + 1 - len(tokens))
+        for token, id_ in special_tokens.items():
+            tokens[id_] = token.encode()
+        return Vocabulary(tokens=tokens, merges=merges, special_tokens=special_tokens, split_pattern=split_pattern)
+
+
+def _rank_line(line: str, expected_rank: int) -> bytes:
+    try:
+        encoded, rank = line.split(" ")
+        token = base64.b64decode(encoded, validate=True)
+        if int(rank) != expected_rank or not 0 < len(token) <= MAX_RANKED_TOKEN_BYTES:
+            raise ValueError
+    except (ValueError, binascii.Error):
+        raise TokenizerError(
+            f"line {expected_rank + 1} is {_shortly(line)}, expected a token in base64 and the rank {expected_rank}"
+        ) from None
+    return token
+
+
+def save_ranks(vocabulary: Vocabulary, path: str | os.PathLike[str]) -> None:
+    """Write the tokens by rank as tiktoken reads them; the pattern and the special tokens are not in such a file.
+
+    Raises:
+        TokenizerError: the order of the ids is not that of the merges, so that ranks cannot represent the tokenizer.
+    """
+    special = set(vocabulary.special_tokens.values())
+    ranks = [id_ for id_, token in enumerate(vocabulary.tokens) if token and id_ not in special]
+    made = [made for _, _, made in vocabulary.merges]
+    if ranks != list(range(len(ranks))) or made != ranks[256:] or vocabulary.whole_words:
+        raise TokenizerError(
+            f"{path}: a file of ranks holds tokens in the order of their merges, special tokens last, and these are not"
+        )
+    with atomic_file(path) as temporary, temporary.open("wb") as stream:
+        stream.writelines(b"%s %d\n" % (base64.b64encode(vocabulary.tokens[id_]), id_) for id_ in ranks)
 
 
 # ---- both ----

@@ -23,10 +23,38 @@ PATTERNS = {
     # A word with the blank before it, or a number, or punctuation; English contractions apart; of several blanks, all
     # but the last, which goes with the next word.
     "gpt2": r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+    # Capitals in contractions, any one sign before a word, numbers by threes, line ends with what is before them.
+    "llama3": (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+        r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    ),
+    # The same, but white space up to the end of the text is one word.
+    "cl100k": (
+        r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+        r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s+\Z|\s*[\r\n]|\s+(?!\S)|\s"
+    ),
+    # Words end where lower case is followed by upper case, contractions stay with them.
+    "o200k": (
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+        r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+        r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    ),
+    # GPT-2's between digits, each of which is a word.
+    "smollm2": r"\p{N}|'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s+(?![^\s\p{N}])|\s+",
+    # What stands between white space.
+    "whitespace": r" ?[^\s]+|\s+(?!\S)|\s+",
+    # The whole text is one word.
+    "byte": r"(?s:.+)",
 }
-"""The regular expressions as they were published."""
+"""The regular expressions as they were published, or (cl100k, smollm2) one that matches the same."""
 
-_CLASSES = {r"\p{L}": (1, 2, 3), r"\p{N}": (5,), r"\s": (6,)}
+_CLASSES = {
+    r"\p{L}": (1, 2, 3),
+    r"\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}": (1, 3, 4),
+    r"\p{Ll}\p{Lm}\p{Lo}\p{M}": (2, 3, 4),
+    r"\p{N}": (5,),
+    r"\s": (6,),
+}
 """What the expressions call a class: numbers in the core's table, Unicode 16.0. Python's own table is another."""
 
 
@@ -114,8 +142,12 @@ def encode(text: str, vocabulary: Vocabulary) -> list[int]:
     """The ids of a text in which no special tokens are looked for."""
     base_ids = vocabulary.base_ids()
     ranks = {(left, right): (rank, made) for rank, (left, right, made) in enumerate(vocabulary.merges)}
+    whole_words = vocabulary.whole_word_ids()
     ids: list[int] = []
     for text_word in split(text, vocabulary.split_pattern):
+        if text_word.encode() in whole_words:
+            ids.append(whole_words[text_word.encode()])
+            continue
         word = [base_ids[bytes([byte])] for byte in text_word.encode()]
         while known := [pair for pair in itertools.pairwise(word) if pair in ranks]:
             best = min(known, key=ranks.__getitem__)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from onward import _core
 from onward.errors import TokenizerError
-from onward.tokenizer.formats import load_vocabulary, save_tokenizer_json
+from onward.tokenizer.formats import RANKS_SUFFIX, load_vocabulary, save_ranks, save_tokenizer_json
 from onward.tokenizer.vocabulary import Vocabulary, vocabulary_from_merges
 
 END_TOKEN = "<|endoftext|>"
@@ -46,6 +46,7 @@ class Tokenizer:
             vocabulary.tokens,
             [base_ids[bytes([byte])] for byte in range(256)],
             np.array(vocabulary.merges, dtype=np.uint32).reshape(-1, 3),
+            list(vocabulary.whole_word_ids().values()),
         )
         self._no_special = _core.SpecialTokens([])
         self._every_special = _core.SpecialTokens(list(vocabulary.special_tokens.items()))
@@ -59,6 +60,7 @@ class Tokenizer:
         *,
         vocab_size: int,
         special_tokens: Sequence[str] = (END_TOKEN,),
+        split_pattern: str = "gpt2",
     ) -> Tokenizer:
         """Learn a tokenizer from files of UTF-8 text, each a text of its own, read block by block.
 
@@ -66,6 +68,8 @@ class Tokenizer:
             files: paths of text files.
             vocab_size: how many tokens to have, the 256 bytes and the special tokens among them.
             special_tokens: tokens that stand for no text; they get the last ids.
+            split_pattern: how text is cut into the words inside which tokens merge: "gpt2", "cl100k" (GPT-4),
+                "o200k" (GPT-4o), "llama3", "smollm2" (digits apart), "whitespace", or "byte" (not at all).
 
         Raises:
             TokenizerError: a file that cannot be read or is not UTF-8; a vocabulary too small for the bytes and
@@ -78,7 +82,7 @@ class Tokenizer:
         260
         """
         _check_sizes(vocab_size, special_tokens)
-        counts = _core.WordCounts("gpt2")
+        counts = _core.WordCounts(_known_pattern(split_pattern))
         for file in [files] if isinstance(files, (str, os.PathLike)) else files:
             try:
                 with Path(file).open("rb") as stream:
@@ -89,11 +93,16 @@ class Tokenizer:
                 raise TokenizerError(f"{file}: cannot be read: {error.strerror}") from error
             except ValueError as error:
                 raise TokenizerError(f"{file}: {error}; train on text, or convert it to UTF-8 first") from error
-        return cls._from_counts(counts, vocab_size, special_tokens)
+        return cls._from_counts(counts, vocab_size, special_tokens, split_pattern)
 
     @classmethod
     def train_on(
-        cls, texts: Iterable[str], *, vocab_size: int, special_tokens: Sequence[str] = (END_TOKEN,)
+        cls,
+        texts: Iterable[str],
+        *,
+        vocab_size: int,
+        special_tokens: Sequence[str] = (END_TOKEN,),
+        split_pattern: str = "gpt2",
     ) -> Tokenizer:
         """Learn a tokenizer from texts; otherwise as `train`.
 
@@ -101,19 +110,21 @@ class Tokenizer:
         260
         """
         _check_sizes(vocab_size, special_tokens)
-        counts = _core.WordCounts("gpt2")
+        counts = _core.WordCounts(_known_pattern(split_pattern))
         for i, text in enumerate([texts] if isinstance(texts, str) else texts):
             try:
                 counts.feed(text)
                 counts.end_text()
             except UnicodeEncodeError as error:
                 raise TokenizerError(f"text {i}: {_surrogate_message(error)}") from error
-        return cls._from_counts(counts, vocab_size, special_tokens)
+        return cls._from_counts(counts, vocab_size, special_tokens, split_pattern)
 
     @classmethod
-    def _from_counts(cls, counts: _core.WordCounts, vocab_size: int, special_tokens: Sequence[str]) -> Tokenizer:
+    def _from_counts(
+        cls, counts: _core.WordCounts, vocab_size: int, special_tokens: Sequence[str], split_pattern: str
+    ) -> Tokenizer:
         merges = counts.train(vocab_size - len(special_tokens))
-        vocabulary = vocabulary_from_merges(merges, special_tokens)
+        vocabulary = vocabulary_from_merges(merges, special_tokens, split_pattern)
         possible = len(vocabulary.tokens)
         if possible < vocab_size:
             raise TokenizerError(
@@ -124,7 +135,11 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Tokenizer:
-        """Read a tokenizer: a tokenizer.json, or a folder that holds one or GPT-2's encoder.json and vocab.bpe.
+        """Read a tokenizer.
+
+        Args:
+            path: a tokenizer.json; a folder that holds one, or GPT-2's encoder.json and vocab.bpe; or OpenAI's
+                r50k_base.tiktoken, cl100k_base.tiktoken or o200k_base.tiktoken. Each may be gzipped.
 
         Raises:
             TokenizerError: nothing there, a broken file, or a tokenizer that onward cannot represent exactly.
@@ -132,8 +147,14 @@ class Tokenizer:
         return cls(load_vocabulary(path))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a tokenizer.json in Hugging Face's format: to this file, or into this folder."""
-        save_tokenizer_json(self._vocabulary, path)
+        """Write a tokenizer.json in Hugging Face's format, to this file or into this folder.
+
+        A name that ends in .tiktoken gets tiktoken's ranks instead, which leave the pattern and the special tokens out.
+        """
+        if os.fspath(path).endswith(RANKS_SUFFIX):
+            save_ranks(self._vocabulary, path)
+        else:
+            save_tokenizer_json(self._vocabulary, path)
 
     # ---- text → ids ----
 
@@ -341,6 +362,14 @@ def _check_sizes(vocab_size: int, special_tokens: Sequence[str]) -> None:
         raise TokenizerError(
             f"vocab_size is {vocab_size}, expected {least} (256 bytes, {len(special_tokens)} special) to {MOST_TOKENS}"
         )
+
+
+def _known_pattern(split_pattern: str) -> str:
+    if split_pattern not in _core.split_patterns():
+        raise TokenizerError(
+            f"the split pattern {split_pattern!r} is unknown; there are: {', '.join(_core.split_patterns())}"
+        )
+    return split_pattern
 
 
 def _surrogate_message(error: UnicodeEncodeError) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from onward._core import base_bytes
 from onward.errors import TokenizerError
@@ -20,7 +21,11 @@ class Vocabulary:
     special_tokens: dict[str, int] = field(default_factory=dict)
     """Tokens that no text turns into unless the caller says so."""
     split_pattern: str = "gpt2"
-    """How text is cut into the words inside which tokens merge."""
+    """The name of how text is cut into the words inside which tokens merge."""
+    whole_words: bool = False
+    """Whether a word that is a token is that token, whatever the merges would make of it (as in Llama 3)."""
+    post_processor: Any = None
+    """What Hugging Face's tokenizers add around a text, such as a start token; kept for them, not used here."""
 
     def __post_init__(self) -> None:
         self._check_tokens()
@@ -53,6 +58,13 @@ class Vocabulary:
             if (left, right) in seen:
                 raise TokenizerError(f"merge {rank}, of the ids {left} and {right}, is there twice")
             seen.add((left, right))
+
+    def whole_word_ids(self) -> dict[bytes, int]:
+        """The tokens that a word may be as a whole, without merges."""
+        if not self.whole_words:
+            return {}
+        special = set(self.special_tokens.values())
+        return {token: id_ for id_, token in enumerate(self.tokens) if token and id_ not in special}
 
     def base_ids(self) -> dict[bytes, int]:
         """The id of each single byte."""
