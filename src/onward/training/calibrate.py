@@ -11,10 +11,12 @@ import torch
 from onward.errors import ConfigError
 from onward.run import Run
 from onward.training.config import RunConfig
+from onward.training.evaluate import evaluate
 from onward.training.trainer import Trainer
 
 _SECONDS = 1.5
 _MOST_STEPS = 40
+_SAMPLE_TOKENS = 8192
 # The machine may get a little slower during the run, and it ends with a checkpoint and a picture.
 _USABLE_SHARE = 0.94
 
@@ -34,14 +36,16 @@ def faster_dtype(run: Run, config: RunConfig) -> Dtype:
     )
 
 
-def steps_that_fit(run: Run, config: RunConfig, evaluate_every: int, deadline: float) -> int:
-    """How many steps, with their evaluations, can be taken until `deadline` on the performance counter.
+def fit_into(run: Run, config: RunConfig, deadline: float) -> tuple[int, int]:
+    """How many steps can be taken until a deadline, and on how many tokens the ten evaluations of a run may be made.
 
     Args:
         run: a folder with tokenizer and token files.
         config: the run's settings but for its steps.
-        evaluate_every: steps between evaluations; 0: ten evaluations in all.
-        deadline: in seconds.
+        deadline: in seconds, on the performance counter.
+
+    Returns:
+        Steps, and tokens of an evaluation, such that all evaluations take at most a tenth of the time.
 
     Raises:
         ConfigError: not one step fits.
@@ -49,19 +53,18 @@ def steps_that_fit(run: Run, config: RunConfig, evaluate_every: int, deadline: f
     trainer = Trainer(run, config)
     step_seconds = seconds_a_step(trainer)
     began = time.perf_counter()
-    trainer.evaluate()
-    evaluation_seconds = time.perf_counter() - began
+    evaluated = evaluate(trainer.model, trainer.tokenizer, trainer.validation_text, most_tokens=_SAMPLE_TOKENS)
+    token_seconds = (time.perf_counter() - began) / evaluated.n_tokens
     left = (deadline - time.perf_counter()) * _USABLE_SHARE
-    if evaluate_every:
-        steps = int(left / (step_seconds + evaluation_seconds / evaluate_every))
-    else:
-        steps = int((left - 10 * evaluation_seconds) / step_seconds)
+    evaluation_tokens = max(int(min(left / 100 / token_seconds, config.training.evaluation_tokens)), 1)
+    evaluation_seconds = min(evaluation_tokens, len(trainer.validation_text.tokens)) * token_seconds
+    steps = int((left - 10 * evaluation_seconds) / step_seconds)
     if steps < 1:
         raise ConfigError(
-            f"the time is too short: a step takes {step_seconds:.2f} s and an evaluation {evaluation_seconds:.2f} s; "
+            f"the time is too short: a step takes {step_seconds:.2f} s; "
             f"give more --minutes, a smaller --size, or --steps"
         )
-    return steps
+    return steps, evaluation_tokens
 
 
 def seconds_a_step(trainer: Trainer) -> float:

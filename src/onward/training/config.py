@@ -44,7 +44,7 @@ class TrainingConfig:
     """AdamW's memory of the gradient."""
     beta2: float = 0.95
     """AdamW's memory of the squared gradient."""
-    weight_decay: float = 0.0
+    weight_decay: float = 0.1
     """Pull of the matrices towards 0, a step, times the learning rate."""
     schedule: Literal["linear", "cosine"] = "linear"
     """How the learning rates fall after the warmup."""

@@ -19,7 +19,8 @@ from onward.model.decoder import Decoder
 from onward.tokenizer import Tokenizer
 from onward.training.loss import summed_loss
 
-_TOKENS_AT_ONCE = 8192
+# Logits of one batch: 64 MiB in float32, enough to keep the processor busy.
+_LOGITS_AT_ONCE = 1 << 24
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,7 +71,7 @@ def evaluate(model: Decoder, tokenizer: Tokenizer, text: TokenFile, *, most_toke
     byte_lengths[list(tokenizer.special_tokens.values())] = 0
     n_tokens = n_bytes = 0
     nats = 0.0
-    for batch in _windows(text, starts, length):
+    for batch in _windows(text, starts, length, at_once=max(_LOGITS_AT_ONCE // (length * model.vocab_size), 1)):
         tokens, targets, mask = to_tensors(batch, model.device)
         nats += float(summed_loss(model(tokens), targets, mask))
         n_tokens += int(batch.loss_mask.sum())
@@ -102,10 +103,9 @@ def evaluate_texts(model: Decoder, paths: Sequence[Path]) -> Evaluation:
     return evaluate(model, tokenizer, text)
 
 
-def _windows(text: TokenFile, starts: Sequence[int], length: int) -> Iterator[Batch]:
-    """The windows at `starts`, several at once, and last the one that the text's end cuts short, if there."""
+def _windows(text: TokenFile, starts: Sequence[int], length: int, at_once: int) -> Iterator[Batch]:
+    """The windows at `starts`, `at_once` of them a batch, and last the one that the text's end cuts short, if there."""
     whole = [start for start in starts if start + length < len(text.tokens)]
-    at_once = max(_TOKENS_AT_ONCE // length, 1)
     for first in range(0, len(whole), at_once):
         yield window_batch(text, whole[first : first + at_once], length)
     for start in starts[len(whole) :]:

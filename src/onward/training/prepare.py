@@ -18,7 +18,7 @@ from onward.errors import ConfigError, TokenizerError
 from onward.model.config import PRESETS, ModelConfig
 from onward.run import Run
 from onward.tokenizer import Tokenizer
-from onward.training.calibrate import faster_dtype, steps_that_fit
+from onward.training.calibrate import faster_dtype, fit_into
 from onward.training.config import RunConfig, TrainingConfig
 from onward.training.options import TrainOptions
 from onward.training.recipe import DEFAULT_MINUTES, DEFAULT_SIZE, default_training, default_vocab_size, most_steps
@@ -57,8 +57,8 @@ def prepare(run: Run, texts: Sequence[Path], options: TrainOptions, say: Say) ->
         values["dtype"] = faster_dtype(run, config)
         config = dataclasses.replace(config, training=TrainingConfig(**values))
     if minutes is not None:
-        fitting = steps_that_fit(run, config, values.get("evaluate_every", 0), began + 60 * minutes)
-        values["steps"] = min(fitting, most_steps(n_tokens, training.batch_size * model.context_length))
+        steps, values["evaluation_tokens"] = fit_into(run, config, began + 60 * minutes)
+        values["steps"] = min(steps, most_steps(n_tokens, training.batch_size * model.context_length))
         config = dataclasses.replace(config, training=TrainingConfig(**values))
     config.save(run.config_file)
     say(_describe(config, n_tokens))

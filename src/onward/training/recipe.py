@@ -26,7 +26,7 @@ def default_vocab_size(n_bytes: int) -> int:
 
 
 def default_training(model: ModelConfig, optimizer: str, n_tokens: int) -> dict[str, Any]:
-    """Batch, learning rates and weight decay for a model's shape, its optimizer, and the length of its text.
+    """Batch and learning rates for a model's shape, its optimizer, and the length of its text.
 
     Muon's steps have the same size at every width; AdamW's learning rates fall with the width's root.
     """
@@ -38,7 +38,7 @@ def default_training(model: ModelConfig, optimizer: str, n_tokens: int) -> dict[
         "unembed_learning_rate": 0.012 * by_width,
     }
     if optimizer == "adamw":
-        values |= {"learning_rate": 0.003 * by_width, "weight_decay": 0.1}
+        values |= {"learning_rate": 0.003 * by_width}
     if not model.embed_norm:
         values |= {"embed_learning_rate": 0.003 * by_width}
     return values
