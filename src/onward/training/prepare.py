@@ -42,12 +42,11 @@ def prepare(run: Run, texts: Sequence[Path], options: TrainOptions, say: Say) ->
     """
     began = time.perf_counter()
     model_settings, training_settings = gather_settings(options)
-    tokenizer = _prepare_tokens(run, texts, model_settings.pop("vocab_size", None), say)
-    n_tokens = len(read_token_file(run.training_tokens).tokens)
     size = options.size or DEFAULT_SIZE
-    model = from_dict(
-        ModelConfig, {**PRESETS[size], **model_settings, "vocab_size": tokenizer.vocab_size}, "model settings"
-    )
+    shape = {**PRESETS[size], **model_settings}
+    tokenizer = _prepare_tokens(run, texts, model_settings.get("vocab_size"), shape["d_model"], say)
+    n_tokens = len(read_token_file(run.training_tokens).tokens)
+    model = from_dict(ModelConfig, {**shape, "vocab_size": tokenizer.vocab_size}, "model settings")
     minutes = options.minutes or (None if "steps" in training_settings else DEFAULT_MINUTES)
     values: dict[str, Any] = {"steps": _UNKNOWN, "device": best_device(), "threads": torch.get_num_threads()}
     values |= default_training(model, training_settings.get("optimizer", "muon"), n_tokens) | training_settings
@@ -64,14 +63,14 @@ def prepare(run: Run, texts: Sequence[Path], options: TrainOptions, say: Say) ->
     say(_describe(config, n_tokens))
 
 
-def _prepare_tokens(run: Run, texts: Sequence[Path], vocab_size: int | None, say: Say) -> Tokenizer:
+def _prepare_tokens(run: Run, texts: Sequence[Path], vocab_size: int | None, d_model: int, say: Say) -> Tokenizer:
     """Split the text, train the tokenizer on the training part alone, and write both parts as token files."""
     documents = read_documents(texts)
     training, validation = split_documents(documents)
     n_bytes = sum(len(document.encode()) for document in training)
     say(f"text: {n_bytes:,} bytes to train on, {len(documents)} document{'s'[: len(documents) != 1]}")
     began = time.perf_counter()
-    tokenizer = Tokenizer.train_on(training, vocab_size=vocab_size or default_vocab_size(n_bytes))
+    tokenizer = Tokenizer.train_on(training, vocab_size=vocab_size or default_vocab_size(n_bytes, d_model))
     tokenizer.save(run.tokenizer_file)
     n_tokens = [
         _write_tokens(path, part, tokenizer)
