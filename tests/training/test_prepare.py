@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from onward.config import write_toml
+from onward.data.shards import read_token_file
+from onward.errors import ConfigError
+from onward.model.config import ModelConfig
+from onward.run import Run
+from onward.tokenizer import Tokenizer
+from onward.training.config import RunConfig, TrainingConfig
+from onward.training.options import TrainOptions
+from onward.training.prepare import gather_settings, prepare
+from onward.training.recipe import most_steps
+from tests.conftest import TINY_TEXT
+from tests.training.conftest import PrepareRun
+
+
+def test_everything_that_was_chosen_is_written_down(prepare_run: PrepareRun) -> None:
+    run, config = prepare_run("run")
+    written = tomllib.loads(run.config_file.read_text(encoding="utf-8"))
+    assert written["model"].keys() == {field.name for field in dataclasses.fields(ModelConfig)}
+    assert written["training"].keys() == {field.name for field in dataclasses.fields(TrainingConfig)}
+    assert written["model"] == dataclasses.asdict(config.model)
+    assert written["training"] == dataclasses.asdict(config.training)
+
+
+def test_token_files_hold_the_text_and_the_tokenizer_has_not_seen_the_validation(tmp_path: Path) -> None:
+    text = TINY_TEXT + "zyzyzyzyzy" * (len(TINY_TEXT) // 90)
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    run = Run(tmp_path)
+    prepare(run, [tmp_path / "text.txt"], TrainOptions(size="tiny", steps=1, vocab_size=300), say=print)
+    tokenizer = Tokenizer.load(run.tokenizer_file)
+    files = [read_token_file(path) for path in (run.training_tokens, run.validation_tokens)]
+    assert "".join(tokenizer.decode(file.tokens[1:]) for file in files) == text
+    assert sum(file.n_bytes for file in files) == len(text.encode())
+    assert not any("z" in piece for piece in tokenizer.pieces(range(256, 300)))
+
+
+def test_minutes_are_a_limit_and_so_are_the_epochs(prepare_run: PrepareRun) -> None:
+    run, config = prepare_run("run", steps=None, minutes=5.0)
+    n_tokens = len(read_token_file(run.training_tokens).tokens)
+    assert config.minutes == 5.0
+    assert config.training.steps == most_steps(n_tokens, config.training.batch_size * 16)
+    assert 4.5 < config.training.steps * config.training.batch_size * 16 / n_tokens <= 5
+
+
+def test_settings_of_a_file_then_set_then_options(tmp_path: Path) -> None:
+    file = tmp_path / "my.toml"
+    write_toml(file, {"format": 1, "model": {"n_layers": 1, "d_model": 8}, "training": {"seed": 1, "steps": 7}})
+    options = TrainOptions(config=file, set=["model.d_model=16", "training.seed=2"], seed=3)
+    assert gather_settings(options) == ({"n_layers": 1, "d_model": 16}, {"seed": 3, "steps": 7})
+    assert gather_settings(dataclasses.replace(options, minutes=1.0))[1] == {"seed": 3}
+
+
+def test_a_run_of_a_newer_onward(prepare_run: PrepareRun) -> None:
+    run, _ = prepare_run("run")
+    run.config_file.write_text(run.config_file.read_text().replace("format = 1", "format = 2"))
+    with pytest.raises(ConfigError, match=r"run\.toml has format 2; this onward reads format 1"):
+        RunConfig.load(run.config_file)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("training.batch_size=0", "training.batch_size must be at least 1"),
+        ("training.micro_batch_size=3", "batch_size = 4 is not a multiple of micro_batch_size = 3"),
+        ("training.learning_rate=-1.0", "training.learning_rate must be 0 or above"),
+        ("training.warmup=1.5", "are shares: at most 1"),
+        ("training.optimizer=sgd", "optimizer must be one of muon, adamw"),
+        ("training.dtype=float16", "dtype must be one of float32, bfloat16"),
+        ("model.dropout=1.0", "model.dropout must be at least 0 and below 1"),
+    ],
+)
+def test_settings_out_of_range(prepare_run: PrepareRun, setting: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        prepare_run("run", setting)
