@@ -1,8 +1,8 @@
 #include "word_merger.hpp"
 
 #include <algorithm>
-#include <functional>
-#include <queue>
+#include <bit>
+#include <stdexcept>
 #include <utility>
 
 namespace onward {
@@ -14,7 +14,7 @@ std::span<const std::uint32_t> WordMerger::merge(std::string_view word) {
   }
   const auto* bytes = reinterpret_cast<const std::uint8_t*>(word.data());
   return word.size() <= kMostInBlocks ? merge_in_blocks(bytes, word.size())
-                                      : merge_by_queue(bytes, word.size());
+                                      : merge_in_buckets(bytes, word.size());
 }
 
 // Each pair of neighbours is a number: its rank, then its position, so that the least is the pair
@@ -67,43 +67,109 @@ void WordMerger::update_block(std::size_t block) {
   least_[block] = std::min(std::min(least[0], least[1]), std::min(least[2], least[3]));
 }
 
-// The same with a queue, in n log n steps however long the word.
-std::span<const std::uint32_t> WordMerger::merge_by_queue(const std::uint8_t* bytes,
-                                                          std::size_t size) {
-  constexpr std::uint32_t kGone = ~std::uint32_t{0};
-  std::vector<std::uint32_t>& ids = many_ids_;
-  ids.resize(size);
-  std::vector<Rank> ranks(size, kNoRank);  // of each token and the next
-  std::vector<std::size_t> previous(size + 1);
-  std::vector<std::size_t> next(size);
-  std::vector<std::pair<Rank, std::size_t>> candidates;  // and their positions
-  for (std::size_t i = 0; i < size; ++i) {
-    ids[i] = vocabulary_.id_of_byte(bytes[i]);
-    next[i] = i + 1;
-    previous[i + 1] = i;
-    if (i + 1 < size) ranks[i] = vocabulary_.rank_of_bytes(bytes[i], bytes[i + 1]);
-    if (ranks[i] != kNoRank) candidates.emplace_back(ranks[i], i);
+// A long word is merged rank by rank: the positions of each rank wait in a bucket. Merging makes
+// new pairs, nearly always of higher ranks, whose positions go to their buckets; so that each merge
+// takes the same time, however long the word. The tokens lie in slots as in training
+// (bpe_train.cpp): in the first and the last slot of their bytes.
+std::span<const std::uint32_t> WordMerger::merge_in_buckets(const std::uint8_t* bytes,
+                                                            std::size_t size) {
+  if (size >= kNone) throw std::length_error("a word of more than 4,294,967,294 bytes");
+  slots_.assign(size + 2, kNone);
+  for (std::size_t i = 0; i < size; ++i) slots_[i + 1] = vocabulary_.id_of_byte(bytes[i]);
+  for (std::uint32_t i = 1; i < size; ++i) {
+    const Rank rank = vocabulary_.rank_of_bytes(bytes[i - 1], bytes[i]);
+    if (rank != kNoRank) buckets_.push(rank, i);
   }
-  std::priority_queue queue(std::greater<std::pair<Rank, std::size_t>>{}, std::move(candidates));
-  const auto look_up = [&](std::size_t at) {
-    ranks[at] = next[at] < size ? vocabulary_.rank_of(ids[at], ids[next[at]]) : kNoRank;
-    if (ranks[at] != kNoRank) queue.emplace(ranks[at], at);
+  for (Rank rank = buckets_.first(0); rank != kNoRank;) {
+    const std::uint32_t position = buckets_.pop(rank);
+    if (position == kNone) {
+      rank = buckets_.first(rank);
+    } else if (const Rank lower = merge_at(position, rank); lower <= rank) {
+      rank = lower;  // the rest of this bucket waits
+    }
+  }
+  buckets_.reset();
+  std::size_t left = 0;
+  for (std::size_t at = 1; at <= size; at += vocabulary_.length(slots_[at])) {
+    slots_[left++] = slots_[at];
+  }
+  return {slots_.data(), left};
+}
+
+// Merges the pair at the position, if it still is of this rank. Returns the least rank of a new
+// pair.
+Rank WordMerger::merge_at(std::uint32_t position, Rank rank) {
+  const std::uint32_t left = slots_[position];
+  if (left == kNone) return kNoRank;
+  const auto middle = static_cast<std::uint32_t>(position + vocabulary_.length(left));
+  const std::uint32_t right = slots_[middle];
+  if (right == kNone || vocabulary_.rank_of(left, right) != rank) return kNoRank;
+  const auto end = static_cast<std::uint32_t>(middle + vocabulary_.length(right));
+  const std::uint32_t made = vocabulary_.made_by(rank);
+  slots_[middle - 1] = slots_[middle] = kNone;
+  slots_[position] = slots_[end - 1] = made;
+
+  Rank least = kNoRank;
+  const auto look_up = [&](std::uint32_t first, std::uint32_t second, std::uint32_t at) {
+    const Rank found = vocabulary_.rank_of(first, second);
+    if (found != kNoRank) buckets_.push(found, at);
+    least = std::min(least, found);
   };
-  while (!queue.empty()) {
-    const auto [rank, at] = queue.top();
-    queue.pop();
-    if (ranks[at] != rank) continue;  // overtaken by another merge
-    const std::size_t gone = next[at];
-    ids[at] = vocabulary_.made_by(rank);
-    ids[gone] = kGone;
-    ranks[gone] = kNoRank;
-    next[at] = next[gone];
-    previous[next[at]] = at;
-    look_up(at);
-    if (at > 0) look_up(previous[at]);
+  if (const std::uint32_t before = slots_[position - 1]; before != kNone) {
+    look_up(before, made, static_cast<std::uint32_t>(position - vocabulary_.length(before)));
   }
-  std::erase(ids, kGone);
-  return ids;
+  if (const std::uint32_t after = slots_[end]; after != kNone) look_up(made, after, position);
+  return least;
+}
+
+void WordMerger::Buckets::push(Rank rank, std::uint32_t position) {
+  if (rank >= bucket_of_.size()) {
+    bucket_of_.resize(rank + 1, kNone);
+    waiting_.resize(rank / 64 + 1, 0);
+  }
+  if (bucket_of_[rank] == kNone) {
+    bucket_of_[rank] = used_++;
+    if (used_ > buckets_.size()) buckets_.emplace_back();
+    buckets_[bucket_of_[rank]].rank = rank;
+  }
+  Bucket& bucket = buckets_[bucket_of_[rank]];
+  bucket.sorted = bucket.sorted && (bucket.positions.empty() || bucket.positions.back() < position);
+  bucket.positions.push_back(position);
+  waiting_[rank / 64] |= std::uint64_t{1} << rank % 64;
+}
+
+// The leftmost position that waits; kNone once there is none.
+std::uint32_t WordMerger::Buckets::pop(Rank rank) {
+  Bucket& bucket = buckets_[bucket_of_[rank]];
+  if (bucket.next == std::ssize(bucket.positions)) {
+    bucket.positions.clear();
+    bucket.next = 0;
+    bucket.sorted = true;
+    waiting_[rank / 64] &= ~(std::uint64_t{1} << rank % 64);
+    return kNone;
+  }
+  if (!bucket.sorted) {
+    std::sort(bucket.positions.begin() + bucket.next, bucket.positions.end());
+    bucket.sorted = true;
+  }
+  return bucket.positions[bucket.next++];
+}
+
+// After a word: all buckets are empty; their room is kept, as far as it is little.
+void WordMerger::Buckets::reset() {
+  constexpr std::size_t kRoomToKeep = 1 << 20;
+  std::size_t room = 0;
+  for (const Bucket& bucket : buckets_) room += bucket.positions.capacity();
+  for (std::uint32_t i = 0; i < used_; ++i) bucket_of_[buckets_[i].rank] = kNone;
+  used_ = 0;
+  if (room > kRoomToKeep) buckets_.clear();
+}
+
+Rank WordMerger::Buckets::first(Rank from) {
+  for (std::size_t i = from / 64; i < waiting_.size(); ++i) {
+    if (waiting_[i] != 0) return static_cast<Rank>(i * 64 + std::countr_zero(waiting_[i]));
+  }
+  return kNoRank;
 }
 
 }  // namespace onward

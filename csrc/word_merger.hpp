@@ -22,7 +22,8 @@ class WordMerger {
 
  private:
   std::span<const std::uint32_t> merge_in_blocks(const std::uint8_t* bytes, std::size_t size);
-  std::span<const std::uint32_t> merge_by_queue(const std::uint8_t* bytes, std::size_t size);
+  std::span<const std::uint32_t> merge_in_buckets(const std::uint8_t* bytes, std::size_t size);
+  Rank merge_at(std::uint32_t position, Rank rank);
   void update_block(std::size_t block);
 
   static constexpr std::uint32_t kMostInBlocks = 1024;
@@ -40,7 +41,31 @@ class WordMerger {
   std::array<std::uint16_t, kMostInBlocks + 1> previous_;
   std::array<std::int32_t, kMostInBlocks> pairs_;
   std::array<std::int32_t, kMostInBlocks / kBlock> least_;  // of each block
-  std::vector<std::uint32_t> many_ids_;
+
+  static constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max();
+  // Positions that wait for their rank, each bucket in ascending order when it is its turn.
+  class Buckets {
+   public:
+    void push(Rank rank, std::uint32_t position);
+    std::uint32_t pop(Rank rank);
+    // The least rank that has a bucket with something in it, of those from 64 * (from / 64) on.
+    Rank first(Rank from);
+    void reset();
+
+   private:
+    struct Bucket {
+      Rank rank = 0;
+      std::vector<std::uint32_t> positions;
+      std::ptrdiff_t next = 0;
+      bool sorted = true;
+    };
+    std::vector<std::uint32_t> bucket_of_;  // by rank; kNone: none yet
+    std::vector<std::uint64_t> waiting_;    // a bit for each rank
+    std::vector<Bucket> buckets_;
+    std::uint32_t used_ = 0;
+  };
+  std::vector<std::uint32_t> slots_;
+  Buckets buckets_;
 };
 
 }  // namespace onward

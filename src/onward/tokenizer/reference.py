@@ -149,9 +149,9 @@ def encode(text: str, vocabulary: Vocabulary) -> list[int]:
             ids.append(whole_words[text_word.encode()])
             continue
         word = [base_ids[bytes([byte])] for byte in text_word.encode()]
-        while known := [pair for pair in itertools.pairwise(word) if pair in ranks]:
-            best = min(known, key=ranks.__getitem__)
-            word = merge_pair(word, best, ranks[best][1])
+        while known := [(ranks[pair], at) for at, pair in enumerate(itertools.pairwise(word)) if pair in ranks]:
+            (_, made), at = min(known)
+            word[at : at + 2] = [made]
         ids += word
     return ids
 
