@@ -154,6 +154,10 @@ def test_bad_run_folders(capsys: pytest.CaptureFixture[str]) -> None:
     assert "go on with --resume, replace it with --overwrite" in fails(capsys, *TRAIN, "--steps", "3")
     message = fails(capsys, *TRAIN, "--steps", "4", "--resume")
     assert "was begun with steps = 3, not 4" in message
+    message = fails(capsys, *TRAIN, "--steps", "3", "--set", "model.n_layers=3", "--resume")
+    assert "was begun with n_layers = 2, not 3" in message
+    message = fails(capsys, "train", "other.txt", "--out", "runs/book", "--resume")
+    assert "was begun with texts = ['book.txt'], not ['other.txt']" in message
     assert "there is no run in runs/other to resume" in fails(capsys, *TRAIN, "--out", "runs/other", "--resume")
     Path("thesis").mkdir()
     Path("thesis/chapter.md").touch()

@@ -47,21 +47,25 @@ def train(*texts: str | Path, **options: Any) -> Run:
 def run_training(texts: Sequence[Path], options: TrainOptions) -> Run:
     """What `train` does, on options that are put together already."""
     console = Console()
-    texts = texts or [bundled_text()]
-    run = Run(options.out or Path("runs") / _stem(texts[0]))
+
+    def say(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    sources = texts or [bundled_text()]
+    run = Run(options.out or Path("runs") / _stem(sources[0]))
     if options.resume:
-        _check_resumable(run, options)
+        _check_resumable(run, texts, options)
     else:
         _check_free(run, options.overwrite)
         with atomic_folder(run.folder) as temporary:
-            prepare(Run(temporary), texts, options, lambda line: console.print(line, highlight=False, soft_wrap=True))
+            prepare(Run(temporary), sources, options, say)
             _remove(run)  # only now that what replaces it is ready
     config = RunConfig.load(run.config_file)
     trainer = Trainer(run, config)
     with ProgressView(config.training.steps, console) as view:
         trainer.run(view)
     _draw(run)
-    console.print(summary(run, config), highlight=False, soft_wrap=True)
+    say(summary(run, config))
     return run
 
 
@@ -84,19 +88,20 @@ def _stem(text: Path) -> str:
     return text.resolve().name.split(".")[0] or "run"
 
 
-def _check_resumable(run: Run, options: TrainOptions) -> None:
+def _check_resumable(run: Run, texts: Sequence[Path], options: TrainOptions) -> None:
     """Refuse to resume what is no run, or was begun with other settings."""
     if not run.exists():
         raise RunError(f"there is no run in {run.folder} to resume; leave out --resume to begin one")
     config = RunConfig.load(run.config_file)
-    _, training = gather_settings(options)
-    asked = {**training, "minutes": options.minutes, "size": options.size}
-    made = {**vars(config.training), "minutes": config.minutes, "size": config.size}
+    model, training = gather_settings(options)
+    given = {"minutes": options.minutes, "size": options.size, "texts": [str(text) for text in texts] or None}
+    asked = {**model, **training, **given}
+    made = {**vars(config.model), **vars(config.training), **vars(config)}
     for name, value in asked.items():
         if value is not None and value != made[name]:
             raise ConfigError(
                 f"{run.folder} was begun with {name} = {made[name]}, not {value}; "
-                f"resume it without that option, or give --overwrite to begin anew"
+                f"resume it without that, or give --overwrite to begin anew"
             )
 
 
