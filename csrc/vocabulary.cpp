@@ -51,6 +51,7 @@ Vocabulary::Vocabulary(const std::vector<std::string>& tokens,
     check(id);
     merges_.add(left, right, static_cast<Rank>(made_.size()));
     made_.push_back(id);
+    parts_.emplace_back(left, right);
   }
   for (const std::uint32_t left : id_of_byte_) {
     for (const std::uint32_t right : id_of_byte_) byte_ranks_.push_back(rank_of(left, right));

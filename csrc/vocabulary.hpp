@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "bpe_train.hpp"
@@ -93,7 +94,9 @@ class Vocabulary {
   Rank rank_of_bytes(std::uint8_t left, std::uint8_t right) const {
     return byte_ranks_[left * 256u + right];
   }
-  // What the merge of this rank makes.
+  // The two that the merge of this rank is of, and what it makes.
+  std::uint32_t left_of(Rank rank) const { return parts_[rank].first; }
+  std::uint32_t right_of(Rank rank) const { return parts_[rank].second; }
   std::uint32_t made_by(Rank rank) const { return made_[rank]; }
 
  private:
@@ -108,7 +111,8 @@ class Vocabulary {
   std::array<std::uint32_t, 256> id_of_byte_;
   MergeTable merges_;
   std::vector<Rank> byte_ranks_;
-  std::vector<std::uint32_t> made_;
+  std::vector<std::uint32_t> made_;  // apart, as it is what merging asks for all the time
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> parts_;
   std::unordered_map<std::string_view, std::uint32_t> whole_words_;  // into bytes_
 };
 

@@ -96,14 +96,13 @@ std::span<const std::uint32_t> WordMerger::merge_in_buckets(const std::uint8_t* 
   return {slots_.data(), left};
 }
 
-// Merges the pair at the position, if it still is of this rank. Returns the least rank of a new
-// pair.
+// Merges the pair at the position, if it still is there. Returns the least rank of a new pair.
 Rank WordMerger::merge_at(std::uint32_t position, Rank rank) {
-  const std::uint32_t left = slots_[position];
-  if (left == kNone) return kNoRank;
+  const std::uint32_t left = vocabulary_.left_of(rank);
+  const std::uint32_t right = vocabulary_.right_of(rank);
+  if (slots_[position] != left) return kNoRank;
   const auto middle = static_cast<std::uint32_t>(position + vocabulary_.length(left));
-  const std::uint32_t right = slots_[middle];
-  if (right == kNone || vocabulary_.rank_of(left, right) != rank) return kNoRank;
+  if (slots_[middle] != right) return kNoRank;
   const auto end = static_cast<std::uint32_t>(middle + vocabulary_.length(right));
   const std::uint32_t made = vocabulary_.made_by(rank);
   slots_[middle - 1] = slots_[middle] = kNone;

@@ -65,7 +65,9 @@ def peer(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> toke
 @given(text=tricky_text)
 def test_tokenizers_reads_it_alike(tokenizer: Tokenizer, peer: tokenizers.Tokenizer, text: str) -> None:
     ids = tokenizer.encode(text, allowed_special="all")
-    assert peer.encode(text).ids == ids
+    encoding = peer.encode(text)
+    assert encoding.ids == ids
+    assert encoding.offsets == tokenizer.offsets(ids)
     assert peer.decode(ids, skip_special_tokens=False) == text
 
 

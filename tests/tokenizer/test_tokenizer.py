@@ -167,6 +167,13 @@ def test_long_words_whose_merges_are_in_any_order(letters: str) -> None:
             assert tokenizer.encode(word) == reference.encode(word, vocabulary)
 
 
+@pytest.mark.parametrize("word", ["a" * 1100, "ab" * 550, "aab" * 400])
+def test_long_words_that_repeat_themselves(word: str) -> None:
+    """Their pairs overlap, and the positions of pairs go stale in every way."""
+    tokenizer = Tokenizer.train_on(["a" * 90 + " " + "ab" * 40 + " " + "aab" * 30], vocab_size=272)
+    assert tokenizer.encode(word) == reference.encode(word, reference_vocabulary(tokenizer))
+
+
 @pytest.mark.parametrize("unit", ["a", " ", "ab", "é", "'", "0", "\n"])
 def test_a_megabyte_without_a_break_takes_linear_time(gpt2: Tokenizer, unit: str) -> None:
     def seconds(text: str) -> float:
@@ -190,6 +197,20 @@ def test_threads_share_a_tokenizer(tokenizer: Tokenizer) -> None:
     for thread in threads:
         thread.join()
     assert results == [expected] * 80
+
+
+def test_a_batch_is_its_texts(tokenizer: Tokenizer) -> None:
+    texts = [TEXT[begin : begin + 40] for begin in range(0, 4000, 7)]
+    expected = [tokenizer.encode(text) for text in texts]
+    for threads in (1, 2, 8):
+        assert [ids.tolist() for ids in tokenizer.encode_batch(texts, threads=threads)] == expected
+    assert tokenizer.encode_batch([]) == []
+    marked = tokenizer.encode_batch(iter(["a<|end|>"]), allowed_special={"<|end|>"})
+    assert marked[0].tolist() == tokenizer.encode("a<|end|>", allowed_special="all")
+    with pytest.raises(TokenizerError, match="'<|end|>' at character 1"):
+        tokenizer.encode_batch(["a", "b<|end|>"])
+    with pytest.raises(TokenizerError, match="threads is 0, expected 1 or more"):
+        tokenizer.encode_batch(["a"], threads=0)
 
 
 # ---- special tokens ----
@@ -258,6 +279,23 @@ def test_a_stream_holds_back_half_characters(tokenizer: Tokenizer) -> None:
 
 def test_pieces_show_bytes_that_are_no_characters(tokenizer: Tokenizer) -> None:
     assert tokenizer.pieces(tokenizer.encode("é!")) == ["\\xc3", "\\xa9", "!"]
+
+
+@given(text=tricky_text)
+def test_offsets_are_where_the_tokens_stand(tokenizer: Tokenizer, text: str) -> None:
+    ids = tokenizer.encode(text, allowed_special="all")
+    offsets = tokenizer.offsets(ids)
+    assert len(offsets) == len(ids)
+    for (begin, end), id_ in zip(offsets, ids, strict=True):
+        token = tokenizer.token_bytes(id_)
+        assert token in text[begin:end].encode()
+        assert token.decode("utf-8", "ignore") in text[begin:end]
+        assert end - begin <= len(token)
+
+
+def test_offsets_of_known_tokens(tokenizer: Tokenizer) -> None:
+    assert tokenizer.offsets([]) == []
+    assert tokenizer.offsets(tokenizer.encode("é🙂x")) == [(0, 1), (0, 1), (1, 2), (1, 2), (1, 2), (1, 2), (2, 3)]
 
 
 @pytest.mark.parametrize(

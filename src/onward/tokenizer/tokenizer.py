@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import itertools
 import os
 from collections.abc import Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -199,6 +201,37 @@ class Tokenizer:
         """
         return self._bpe.encode_array(text, self._wanted_special(text, allowed_special, disallowed_special))
 
+    def encode_batch(
+        self,
+        texts: Iterable[str],
+        *,
+        allowed_special: AllowedSpecial = "none",
+        disallowed_special: DisallowedSpecial = "raise",
+        threads: int | None = None,
+    ) -> list[NDArray[np.unsignedinteger]]:
+        """The arrays of `encode_array` of many texts, by several threads (as many as there are processors).
+
+        >>> tokenizer = Tokenizer.train_on(["to be or not to be"], vocab_size=260)
+        >>> [len(ids) for ids in tokenizer.encode_batch(["to", "be"])]
+        [1, 1]
+        """
+        threads = threads if threads is not None else os.cpu_count() or 1
+        if threads < 1:
+            raise TokenizerError(f"threads is {threads}, expected 1 or more")
+        texts = list(texts)
+
+        def encode_part(part: Sequence[str]) -> list[NDArray[np.unsignedinteger]]:
+            return [
+                self.encode_array(text, allowed_special=allowed_special, disallowed_special=disallowed_special)
+                for text in part
+            ]
+
+        # Parts that are many enough to share the work evenly, and few enough to cost nothing.
+        part_size = -(-len(texts) // (8 * threads)) or 1
+        with ThreadPoolExecutor(threads) as pool:
+            parts = pool.map(encode_part, [texts[i : i + part_size] for i in range(0, len(texts), part_size)])
+            return list(itertools.chain.from_iterable(parts))
+
     def _wanted_special(
         self, text: str, allowed_special: AllowedSpecial, disallowed_special: DisallowedSpecial
     ) -> _core.SpecialTokens:
@@ -273,6 +306,26 @@ class Tokenizer:
         """
         tokens = self._vocabulary.tokens
         return [tokens[id_].decode("utf-8", "backslashreplace") for id_ in self._checked(ids).tolist()]
+
+    def offsets(self, ids: Ids) -> list[tuple[int, int]]:
+        """Where each token stands in the text that the ids are of: its first character, and the one after its last.
+
+        A token that is a part of a character stands where that character does. The ids are those of a whole text.
+
+        >>> tokenizer = Tokenizer.train_on(["to be or not to be"], vocab_size=260)
+        >>> tokenizer.offsets(tokenizer.encode("é be"))
+        [(0, 1), (0, 1), (1, 4)]
+        """
+        tokens = self._vocabulary.tokens
+        lengths = np.array([len(tokens[id_]) for id_ in self._checked(ids).tolist()], dtype=np.int64)
+        data = np.frombuffer(self.decode_bytes(ids), dtype=np.uint8)
+        character = np.cumsum((data & 0xC0) != 0x80) - 1  # of each byte: which one it is in
+        ends = np.cumsum(lengths)
+        begins = ends - lengths
+        return [
+            (int(character[begin]), int(character[end - 1]) + 1)
+            for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)
+        ]
 
     def stream_decoder(self) -> StreamDecoder:
         """A decoder that is given one id at a time."""
