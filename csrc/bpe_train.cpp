@@ -72,8 +72,8 @@ class Neighbours {
 // and the index rebuilt from `symbols_`. That keeps the long tail of rare pairs out of memory.
 class Trainer {
  public:
-  explicit Trainer(const WordCounts& counts);
-  std::vector<Merge> run(std::uint32_t token_limit);
+  Trainer(const WordCounts& counts, const TrainingLimits& limits);
+  std::vector<Merge> run();
 
  private:
   // Slots up to `end` belong to words that occur `count` times.
@@ -108,6 +108,11 @@ class Trainer {
   void lower(std::uint64_t pair, std::uint64_t count);
   void index(std::uint64_t pair, const Neighbour& neighbour);
 
+  bool may_merge(std::uint32_t left, std::uint32_t right) const {
+    return lengths_[left] + lengths_[right] <= limits_.max_token_length;
+  }
+
+  const TrainingLimits limits_;
   std::vector<std::uint32_t> symbols_;
   std::vector<CountClass> count_classes_;
   std::vector<std::uint32_t> lengths_;  // of each token, in bytes
@@ -118,7 +123,8 @@ class Trainer {
   Neighbours right_of_;
 };
 
-Trainer::Trainer(const WordCounts& counts) : lengths_(256, 1) {
+Trainer::Trainer(const WordCounts& counts, const TrainingLimits& limits)
+    : limits_(limits), lengths_(256, 1) {
   std::vector<WordCounts::Word> words = counts.words();
   std::sort(words.begin(), words.end(),
             [](const auto& a, const auto& b) { return a.count > b.count; });
@@ -149,7 +155,7 @@ void Trainer::for_each_pair(Visit&& visit) const {
   for (std::size_t at = 1; at < symbols_.size(); ++at) {  // past the kNone before a word
     while (symbols_[at] != kNone) {
       const std::size_t next = at + lengths_[symbols_[at]];
-      if (symbols_[next] != kNone) {
+      if (symbols_[next] != kNone && may_merge(symbols_[at], symbols_[next])) {
         visit(pair_key(symbols_[at], symbols_[next]), static_cast<std::uint32_t>(at),
               counts.count_at(at));
       }
@@ -166,7 +172,7 @@ bool Trainer::rebuild_index() {
   std::uint64_t most = 0;
   counts.for_each([&](std::uint64_t, std::uint64_t count) { most = std::max(most, count); });
   // The next 16th of the way down: few enough pairs to stay small, few enough steps to stay quick.
-  threshold_ = std::min(threshold_, std::max<std::uint64_t>(most / 16, 1));
+  threshold_ = std::min(threshold_, std::max(most / 16, limits_.min_frequency));
   occurrences_ = PairTable<Occurrences>();
   queue_ = {};
   counts.for_each([&](std::uint64_t pair, std::uint64_t count) {
@@ -177,7 +183,7 @@ bool Trainer::rebuild_index() {
   for_each_pair([&](std::uint64_t pair, std::uint32_t position, std::uint64_t) {
     if (Occurrences* found = occurrences_.find(pair)) found->positions.push_back(position);
   });
-  return most > 0;
+  return most >= limits_.min_frequency;
 }
 
 // Takes the most frequent pair off the queue, whose counts may have gone down since they were put
@@ -185,7 +191,7 @@ bool Trainer::rebuild_index() {
 bool Trainer::pop_best(Candidate& best) {
   for (;;) {
     if (queue_.empty()) {
-      if (threshold_ == 1) return false;
+      if (threshold_ <= limits_.min_frequency) return false;
       --threshold_;
       if (!rebuild_index()) return false;
       continue;
@@ -198,10 +204,10 @@ bool Trainer::pop_best(Candidate& best) {
   }
 }
 
-std::vector<Merge> Trainer::run(std::uint32_t token_limit) {
+std::vector<Merge> Trainer::run() {
   std::vector<Merge> merges;
   Candidate best;
-  while (lengths_.size() < token_limit && pop_best(best)) {
+  while (lengths_.size() < limits_.tokens && pop_best(best)) {
     const Merge merge{static_cast<std::uint32_t>(best.pair >> 32),
                       static_cast<std::uint32_t>(best.pair),
                       static_cast<std::uint32_t>(lengths_.size())};
@@ -238,11 +244,11 @@ void Trainer::update_index(Merge merge) {
   const auto [left, right, id] = merge;
   right_of_.drain([&](std::uint32_t after, const Neighbour& neighbour) {
     lower(pair_key(right, after), neighbour.count);
-    index(pair_key(id, after), neighbour);
+    if (may_merge(id, after)) index(pair_key(id, after), neighbour);
   });
   left_of_.drain([&](std::uint32_t before, const Neighbour& neighbour) {
     lower(pair_key(before, left), neighbour.count);
-    index(pair_key(before, id), neighbour);
+    if (may_merge(before, id)) index(pair_key(before, id), neighbour);
   });
 }
 
@@ -276,8 +282,8 @@ std::uint8_t byte_of_base_id(std::uint32_t id) {
   return kOrder[id];
 }
 
-std::vector<Merge> train_bpe(const WordCounts& counts, std::uint32_t token_limit) {
-  return Trainer(counts).run(token_limit);
+std::vector<Merge> train_bpe(const WordCounts& counts, const TrainingLimits& limits) {
+  return Trainer(counts, limits).run();
 }
 
 }  // namespace onward

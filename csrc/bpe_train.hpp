@@ -18,9 +18,14 @@ struct Merge {
 // GPT-2's order of the bytes: those that print come first.
 std::uint8_t byte_of_base_id(std::uint32_t id);
 
-// Merges the most frequent pair, of equally frequent ones that with the smaller ids, until there
-// are `token_limit` tokens or no pair is left. Fewer tokens than asked for mean that the text is
-// used up.
-std::vector<Merge> train_bpe(const WordCounts& counts, std::uint32_t token_limit);
+struct TrainingLimits {
+  std::uint32_t tokens;
+  std::uint64_t min_frequency = 1;       // of a pair that is merged
+  std::uint32_t max_token_length = ~0u;  // in bytes
+};
+
+// Merges the most frequent pair, of equally frequent ones that with the smaller ids, as far as the
+// limits allow. Fewer tokens than they ask for mean that the text has no more.
+std::vector<Merge> train_bpe(const WordCounts& counts, const TrainingLimits& limits);
 
 }  // namespace onward

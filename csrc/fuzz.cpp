@@ -56,7 +56,7 @@ void check_round_trip(SplitPattern pattern, std::string_view text, bool shuffle)
   } catch (const InvalidUtf8& invalid) {
     check(invalid.position < text.size() || text.empty(), "the wrong byte is in the text");
   }
-  std::vector<Merge> merges = train_bpe(counts, 320);
+  std::vector<Merge> merges = train_bpe(counts, {320});
   std::vector<std::string> tokens;
   std::array<std::uint32_t, 256> id_of_byte;
   for (std::uint32_t id = 0; id < 256; ++id) {

@@ -204,11 +204,12 @@ class Counter {
   }
   std::size_t size() const { return counts_.size(); }
 
-  std::vector<MergeRow> train(std::uint32_t token_limit) const {
+  std::vector<MergeRow> train(std::uint32_t token_limit, std::uint64_t min_frequency,
+                              std::uint32_t max_token_length) const {
     std::vector<Merge> merges;
     {
       const nb::gil_scoped_release unlocked;
-      merges = train_bpe(counts_, token_limit);
+      merges = train_bpe(counts_, {token_limit, min_frequency, max_token_length});
     }
     return rows_of(merges);
   }
@@ -257,7 +258,8 @@ NB_MODULE(_core, m) {
       .def(nb::init<std::string_view>())
       .def("feed", &Counter::feed)
       .def("end_text", &Counter::end_text)
-      .def("train", &Counter::train)
+      .def("train", &Counter::train, nb::arg(), nb::arg("min_frequency") = 1,
+           nb::arg("max_token_length") = ~0u)
       .def("__len__", &Counter::size);
   m.def("merges_of_ranks", [](const std::vector<nb::bytes>& tokens) {
     return rows_of(merges_of_ranks(strings(tokens)));

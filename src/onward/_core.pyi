@@ -38,8 +38,10 @@ class WordCounts:
         """Count the next part of a text, cut anywhere; ValueError if it is not UTF-8."""
 
     def end_text(self) -> None: ...
-    def train(self, token_limit: int, /) -> list[tuple[int, int, int]]:
-        """Merge (left, right, made) until there are so many tokens, or no pair is left."""
+    def train(
+        self, token_limit: int, /, min_frequency: int = 1, max_token_length: int = 0xFFFFFFFF
+    ) -> list[tuple[int, int, int]]:
+        """Merge (left, right, made) until there are so many tokens, or no pair is left that the limits allow."""
 
 def merges_of_ranks(tokens: Sequence[bytes], /) -> list[tuple[int, int, int]]:
     """The merges (left, right, made) behind tokens listed by rank; ValueError if one is not made by two before it."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import lzma
 import random
 from pathlib import Path
 
@@ -104,6 +106,65 @@ def test_a_file_is_learned_as_its_text(tmp_path: Path) -> None:
     file.write_text(text)
     assert len(text.encode()) > 1 << 16
     assert Tokenizer.train([file], vocab_size=500) == Tokenizer.train_on([text], vocab_size=500)
+
+
+def test_a_rare_pair_is_not_merged() -> None:
+    counts = _core.WordCounts("gpt2")
+    counts.feed(ENGLISH)
+    counts.end_text()
+    merges = counts.train(5000)
+    for frequency in (2, 30, 31, 1000):
+        frequent = counts.train(5000, min_frequency=frequency)
+        assert frequent == merges[: len(frequent)]
+    assert 0 < len(counts.train(5000, min_frequency=1000)) < len(counts.train(5000, min_frequency=31))
+    assert counts.train(5000, min_frequency=10**9) == []
+
+
+def test_no_token_is_longer_than_allowed() -> None:
+    tokenizer = Tokenizer.train_on([ENGLISH], vocab_size=600, max_token_length=4)
+    lengths = [len(tokenizer.token_bytes(id_)) for id_ in range(599)]
+    assert max(lengths) == 4
+    assert Tokenizer.train_on([ENGLISH], vocab_size=257, max_token_length=1).vocab_size == 257
+    with pytest.raises(TokenizerError, match="can fill 257 tokens, not 258"):
+        Tokenizer.train_on([ENGLISH], vocab_size=258, max_token_length=1)
+
+
+def test_every_kind_of_file_is_its_text(tmp_path: Path) -> None:
+    texts = [ENGLISH, CHINESE, "a\nb\n"]
+    expected = Tokenizer.train_on(texts, vocab_size=500)
+    lines = "".join(json.dumps({"id": i, "text": text}) + "\n" for i, text in enumerate(texts))
+    (tmp_path / "folder/below").mkdir(parents=True)
+    (tmp_path / "folder/one.txt").write_text(ENGLISH)
+    (tmp_path / "folder/below/two.txt.gz").write_bytes(gzip.compress(CHINESE.encode()))
+    (tmp_path / "folder/below/three.md").write_text("a\nb\n")
+    (tmp_path / "folder/below/image.png").write_bytes(b"\x89PNG")
+    (tmp_path / "lines.jsonl").write_text(lines)
+    (tmp_path / "lines.jsonl.xz").write_bytes(lzma.compress(lines.encode()))
+    for source in ("folder", "lines.jsonl", "lines.jsonl.xz"):
+        assert Tokenizer.train([tmp_path / source], vocab_size=500) == expected
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    files: dict[str, tuple[bytes, str]] = {
+        "cut.txt.gz": (gzip.compress(b"text" * 1000)[:-9], "cannot be read: "),
+        "none.txt.gz": (b"plain", "cannot be read: Not a gzipped file"),
+        "none.txt.xz": (b"plain", "cannot be read: "),
+        "a.jsonl": (b'{"text": "a"}\n{"text"', 'line 2 is not a JSON object with a "text"'),
+        "b.jsonl": (b'{"text": 7}\n', "line 1 is not"),
+        "c.jsonl": (b"[1]\n", "line 1 is not"),
+        "d.jsonl": (b'{"other": "a"}\n', "line 1 is not a JSON object with a \"text\": 'text'"),
+        "e.jsonl": (b'{"text": "\\ud800"}\n', "line 1 is not"),
+        "f.jsonl": (b"\xff\n", "line 1 is not"),
+        "g.jsonl": (b"[" * 100_000, "line 1 is not"),
+    }
+    for name, (content, message) in files.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(TokenizerError) as refusal:
+            Tokenizer.train([tmp_path / name], vocab_size=300)
+        assert str(refusal.value).startswith(f"{tmp_path / name}: {message}")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(TokenizerError, match=r"empty: no text in this folder; expected files that end in \.txt, \.md"):
+        Tokenizer.train(tmp_path / "empty", vocab_size=300)
 
 
 def test_ids_are_bytes_then_merges_then_special_tokens() -> None:

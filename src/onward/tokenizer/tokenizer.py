@@ -12,7 +12,6 @@ import itertools
 import os
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -21,10 +20,10 @@ from numpy.typing import NDArray
 from onward import _core
 from onward.errors import TokenizerError
 from onward.tokenizer.formats import RANKS_SUFFIX, load_vocabulary, save_ranks, save_tokenizer_json
+from onward.tokenizer.sources import count_words
 from onward.tokenizer.vocabulary import Vocabulary, vocabulary_from_merges
 
 END_TOKEN = "<|endoftext|>"
-BLOCK_BYTES = 1 << 20
 MOST_TOKENS = 1 << 31
 
 Ids = Sequence[int] | NDArray[np.integer]
@@ -58,20 +57,27 @@ class Tokenizer:
     @classmethod
     def train(
         cls,
-        files: Iterable[str | os.PathLike[str]],
+        files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
         *,
         vocab_size: int,
         special_tokens: Sequence[str] = (END_TOKEN,),
         split_pattern: str = "gpt2",
+        min_frequency: int = 1,
+        max_token_length: int | None = None,
     ) -> Tokenizer:
         """Learn a tokenizer from files of UTF-8 text, each a text of its own, read block by block.
 
+        Memory is bounded by the distinct words of the text.
+
         Args:
-            files: paths of text files.
+            files: a path or paths of text files, plain or compressed (.gz, .xz, from Python 3.14 on .zst); of JSON Lines
+                (.jsonl), whose lines have a "text"; of folders, of which every .txt, .md and .jsonl is read.
             vocab_size: how many tokens to have, the 256 bytes and the special tokens among them.
             special_tokens: tokens that stand for no text; they get the last ids.
             split_pattern: how text is cut into the words inside which tokens merge: "gpt2", "cl100k" (GPT-4),
                 "o200k" (GPT-4o), "llama3", "smollm2" (digits apart), "whitespace", or "byte" (not at all).
+            min_frequency: how often a pair of tokens must occur to be merged.
+            max_token_length: how many bytes a token may have; None is as many as may be.
 
         Raises:
             TokenizerError: a file that cannot be read or is not UTF-8; a vocabulary too small for the bytes and
@@ -85,17 +91,9 @@ class Tokenizer:
         """
         _check_sizes(vocab_size, special_tokens)
         counts = _core.WordCounts(_known_pattern(split_pattern))
-        for file in [files] if isinstance(files, (str, os.PathLike)) else files:
-            try:
-                with Path(file).open("rb") as stream:
-                    while block := stream.read(BLOCK_BYTES):
-                        counts.feed(block)
-                counts.end_text()
-            except OSError as error:
-                raise TokenizerError(f"{file}: cannot be read: {error.strerror}") from error
-            except ValueError as error:
-                raise TokenizerError(f"{file}: {error}; train on text, or convert it to UTF-8 first") from error
-        return cls._from_counts(counts, vocab_size, special_tokens, split_pattern)
+        count_words(counts, [files] if isinstance(files, (str, os.PathLike)) else files)
+        merges = counts.train(vocab_size - len(special_tokens), **_limits(min_frequency, max_token_length))
+        return cls._from_merges(merges, vocab_size, special_tokens, split_pattern)
 
     @classmethod
     def train_on(
@@ -105,6 +103,8 @@ class Tokenizer:
         vocab_size: int,
         special_tokens: Sequence[str] = (END_TOKEN,),
         split_pattern: str = "gpt2",
+        min_frequency: int = 1,
+        max_token_length: int | None = None,
     ) -> Tokenizer:
         """Learn a tokenizer from texts; otherwise as `train`.
 
@@ -119,13 +119,17 @@ class Tokenizer:
                 counts.end_text()
             except UnicodeEncodeError as error:
                 raise TokenizerError(f"text {i}: {_surrogate_message(error)}") from error
-        return cls._from_counts(counts, vocab_size, special_tokens, split_pattern)
+        merges = counts.train(vocab_size - len(special_tokens), **_limits(min_frequency, max_token_length))
+        return cls._from_merges(merges, vocab_size, special_tokens, split_pattern)
 
     @classmethod
-    def _from_counts(
-        cls, counts: _core.WordCounts, vocab_size: int, special_tokens: Sequence[str], split_pattern: str
+    def _from_merges(
+        cls,
+        merges: list[tuple[int, int, int]],
+        vocab_size: int,
+        special_tokens: Sequence[str],
+        split_pattern: str,
     ) -> Tokenizer:
-        merges = counts.train(vocab_size - len(special_tokens))
         vocabulary = vocabulary_from_merges(merges, special_tokens, split_pattern)
         possible = len(vocabulary.tokens)
         if possible < vocab_size:
@@ -415,6 +419,16 @@ def _check_sizes(vocab_size: int, special_tokens: Sequence[str]) -> None:
         raise TokenizerError(
             f"vocab_size is {vocab_size}, expected {least} (256 bytes, {len(special_tokens)} special) to {MOST_TOKENS}"
         )
+
+
+def _limits(min_frequency: int, max_token_length: int | None) -> dict[str, int]:
+    limits = {"min_frequency": min_frequency}
+    if max_token_length is not None:
+        limits["max_token_length"] = max_token_length
+    for name, value in limits.items():
+        if not 1 <= value < 1 << 32:
+            raise TokenizerError(f"{name} is {value}, expected 1 to {(1 << 32) - 1}")
+    return limits
 
 
 def _known_pattern(split_pattern: str) -> str:
