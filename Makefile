@@ -37,7 +37,7 @@ clean:
 $(VENV)/tools: constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "onward needs Python 3.11 or newer; choose one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	@command -v $${CXX:-c++} > /dev/null || \
+	@$${CXX:-c++} --version > /dev/null 2>&1 || \
 		{ echo "onward needs a C++20 compiler: apt install g++ (Debian, Ubuntu), dnf install gcc-c++ (Fedora), xcode-select --install (macOS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --constraint constraints.txt cmake ninja nanobind scikit-build-core

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# Tiny models are quickest on one thread, and so are the processes that the tests start.
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
+
 from onward.model.config import ModelConfig
 from onward.model.decoder import Decoder
 from onward.model.init import initialise
@@ -15,10 +18,6 @@ from onward.tokenizer import Tokenizer
 ROOT = Path(__file__).parent.parent
 
 TINY_TEXT = "".join(f"Line {n} is about onward, line {n + 1} about — naïve — 日本.\n" for n in range(200))
-
-
-# Tiny models are quickest on one thread, and so are the processes that the tests start.
-os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def pytest_configure() -> None:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from onward.atomic import atomic_file, atomic_folder, remove_partial
+
+DEAD = 999_999_999  # no process ever has this number
 
 
 def test_file_is_replaced_whole(tmp_path: Path) -> None:
@@ -41,9 +44,25 @@ def test_failure_leaves_no_folder(tmp_path: Path) -> None:
 def test_what_a_kill_left_is_removed(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), atomic_folder(tmp_path / "f") as temporary:
         (temporary / "x").write_text("half")
-        temporary.rename(tmp_path / ".partial-1-g")
+        temporary.rename(tmp_path / f".partial-{DEAD}-g")
         raise RuntimeError
-    (tmp_path / ".partial-1-h").write_text("half")
+    (tmp_path / f".partial-{DEAD}-h").write_text("half")
+    (tmp_path / f".partial-{os.getpid()}-i").write_text("somebody is at it")
     (tmp_path / "kept").write_text("whole")
     remove_partial(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    assert {path.name for path in tmp_path.iterdir()} == {"kept", f".partial-{os.getpid()}-i"}
+
+
+def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
+    for content in ("old", "new"):
+        with atomic_folder(tmp_path / "f") as temporary:
+            (temporary / "x").write_text(content)
+    assert [path.read_text() for path in tmp_path.rglob("x")] == ["new"]
+    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "f"):
+        raise RuntimeError
+    assert [path.read_text() for path in tmp_path.rglob("*") if path.is_file()] == ["new"]
+
+
+def test_an_error_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"No space left on device: '.*note\.txt'"), atomic_file(tmp_path / "note.txt"):
+        raise OSError(28, "No space left on device")

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from onward.model.config import ModelConfig
+from onward.data.text import bundled_text, read_documents, split_documents
+from onward.model.config import ModelConfig, preset
+from onward.tokenizer import Tokenizer
 from onward.training.config import TrainingConfig
 from onward.training.options import TrainOptions
 from onward.training.prepare import gather_settings
+from onward.training.recipe import DEFAULT_SIZE, default_training, default_vocab_size, most_steps
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -41,11 +44,24 @@ def test_docstring_examples(module: str) -> None:
     assert doctest.testmod(importlib.import_module(module)).failed == 0
 
 
-@pytest.mark.parametrize(
-    "config", sorted((ROOT / "examples").glob("*/run.toml")), ids=lambda config: config.parent.name
-)
+EXAMPLES = sorted((ROOT / "examples").glob("*/run.toml"))
+
+
+@pytest.mark.parametrize("config", EXAMPLES, ids=lambda config: config.parent.name)
 def test_examples_are_settings_that_onward_takes(config: Path) -> None:
-    model, training = gather_settings(TrainOptions(config=config))
-    assert ModelConfig(**model).n_layers == 4
-    assert TrainingConfig(**training).steps == 555
+    settings = gather_settings(TrainOptions(config=config))
+    ModelConfig(**settings.model)
+    TrainingConfig(**settings.training)
     assert (config.parent / "README.md").exists()
+
+
+def test_the_shakespeare_example_is_what_onward_chooses_by_itself() -> None:
+    settings = gather_settings(TrainOptions(config=ROOT / "examples" / "shakespeare" / "run.toml"))
+    training, _ = split_documents(read_documents([bundled_text()]))
+    vocab_size = default_vocab_size(len(training[0]), d_model=128)
+    model = preset(DEFAULT_SIZE, vocab_size=vocab_size)
+    n_tokens = 1 + len(Tokenizer.train_on(training, vocab_size=vocab_size).encode(training[0]))
+    values = default_training(model, "muon", n_tokens)
+    steps = most_steps(n_tokens, values["batch_size"] * model.context_length)
+    assert ModelConfig(**settings.model) == model
+    assert TrainingConfig(**settings.training) == TrainingConfig(**values, steps=steps)

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-_TEMPORARY = ".partial-"
+_PARTIAL = ".partial-"
 
 
 @contextlib.contextmanager
@@ -17,6 +17,9 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     If the body raises (a full disk, Ctrl-C), the temporary file is removed and what was at `path` stays.
 
+    Raises:
+        OSError: it cannot be written; with `path` as its file name.
+
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
     >>> with atomic_file(folder / "note.txt") as temporary:
@@ -24,9 +27,9 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     >>> [file.name for file in folder.iterdir()]
     ['note.txt']
     """
-    path = Path(path)
-    temporary = path.with_name(f"{_TEMPORARY}{os.getpid()}-{path.name}")
-    with _parents(path):
+    path = _absolute(path)
+    temporary = _partial(path)
+    with _parents(path), naming(path):
         try:
             yield temporary
             _fsync(temporary)
@@ -38,13 +41,17 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary folder to fill; on leaving, it becomes `path`, which must not exist yet, in one step.
+    """Yield a temporary folder to fill; on leaving, it becomes `path`, and what was there before is deleted.
 
-    If the body raises, the temporary folder is removed.
+    If the body raises, the temporary folder is removed and what was at `path` stays.
+
+    Raises:
+        OSError: it cannot be written; with `path` as its file name.
     """
-    path = Path(path)
-    temporary = path.with_name(f"{_TEMPORARY}{os.getpid()}-{path.name}")
-    with _parents(path):
+    path = _absolute(path)
+    temporary = _partial(path)
+    replaced = path.with_name(f".replaced-{os.getpid()}-{path.name}")
+    with _parents(path), naming(path):
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         try:
@@ -52,19 +59,55 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             for file in temporary.rglob("*"):
                 _fsync(file)
             _fsync(temporary)
+            if path.exists():
+                path.rename(replaced)
             temporary.rename(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         _fsync(path.parent)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an OSError of the body, such as that of a full disk, say which file it is about."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise type(error)(error.errno, error.strerror, str(path)) from None
 
 
 def remove_partial(folder: Path) -> None:
-    """Remove what a killed process left half-written in `folder`."""
-    for leftover in folder.glob(f"{_TEMPORARY}*"):
+    """Remove what processes that are no longer there left half-written in `folder`."""
+    for leftover in folder.glob(f"{_PARTIAL}*"):
+        owner = leftover.name.removeprefix(_PARTIAL).partition("-")[0]
+        if not owner.isdigit() or _is_alive(int(owner)):
+            continue
         if leftover.is_dir():
             shutil.rmtree(leftover)
         else:
             leftover.unlink()
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
+
+
+def _absolute(path: str | os.PathLike[str]) -> Path:
+    """The path with a name of its own, which `.` has not; links are kept."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 (Path.resolve follows links)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 @contextlib.contextmanager

@@ -89,15 +89,27 @@ def from_dict(kind: type[Config], values: dict[str, Any], where: str) -> Config:
     return kind(**values)
 
 
-def check(kind: type[Any], values: dict[str, Any], where: str) -> dict[str, Any]:
-    """Return `values`, each as the field of `kind` wants it; unlike `from_dict`, some fields may be missing.
+def check(kind: type[Any], values: dict[str, Any], where: str, *, partial: bool = False) -> dict[str, Any]:
+    """Return `values`, each as the field of `kind` wants it; unlike with `from_dict`, some fields may be missing.
+
+    Args:
+        kind: a config dataclass.
+        values: its fields by name.
+        where: the beginning of every error message.
+        partial: whether fields may be missing in the tables within, too, which then stay dictionaries.
 
     Raises:
         ConfigError: a key that `kind` does not have, or a value of the wrong type.
     """
     check_keys(kind, values, where)
     annotations = typing.get_type_hints(kind)
-    return {key: _checked(value, annotations[key], f"{where}: {key}") for key, value in values.items()}
+    checked = {}
+    for key, value in values.items():
+        if partial and isinstance(value, dict) and dataclasses.is_dataclass(annotations[key]):
+            checked[key] = check(typing.cast("type", annotations[key]), value, f"{where}: {key}", partial=True)
+        else:
+            checked[key] = _checked(value, annotations[key], f"{where}: {key}")
+    return checked
 
 
 def check_keys(kind: type[Any], values: dict[str, Any], where: str) -> None:

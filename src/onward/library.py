@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
-from onward.device import best_device
+from onward.device import resolve_device
 from onward.errors import CheckpointError
 from onward.model.decoder import Decoder
 from onward.model.folder import CONFIG, read_model_folder
 from onward.run import Run
+
+ARCHITECTURES = {"decoder": Decoder}
+"""The class of each architecture that a config.json may name."""
 
 
 def load(path: str | Path, *, device: str = "auto") -> Decoder:
@@ -22,18 +23,21 @@ def load(path: str | Path, *, device: str = "auto") -> Decoder:
 
     Raises:
         CheckpointError: there is no model in `path`, or it is broken.
+        ConfigError: there is no such device.
+
+    >>> model = load("runs/book")  # doctest: +SKIP
     """
-    return read_model_folder(model_folder(Path(path)), torch.device(best_device() if device == "auto" else device))
-
-
-def model_folder(path: Path) -> Path:
-    """The model folder that `path` stands for: itself, or a run's newest checkpoint."""
+    path, device = Path(path), resolve_device(device)
     if (path / CONFIG).is_file():
-        return path
+        return read_model_folder(path, ARCHITECTURES, device)
     run = Run(path)
     if not run.exists():
         raise CheckpointError(f"there is no run and no model in {path}; train one with: onward train TEXT --out {path}")
     folders = run.checkpoint_folders()
     if not folders:
         raise CheckpointError(f"{path} has no checkpoint yet; go on with: onward train --out {path} --resume")
-    return folders[-1]
+    try:
+        return read_model_folder(folders[-1], ARCHITECTURES, device)
+    except CheckpointError as error:
+        older = f"; the one before it is {folders[-2]}" if len(folders) > 1 else ""
+        raise CheckpointError(f"{error}{older}") from None

@@ -32,7 +32,8 @@ def learning_curve(
     axes.plot(steps, losses, color="#9ecae1", linewidth=0.8, label="training, each step")
     axes.plot(steps, _moving_mean(losses), color="#08519c", label="training, moving mean")
     axes.plot(*validation, color="#d94801", marker="o", label="validation")
-    axes.set(title=title, xlabel="step", ylabel="loss (nats per token)")
+    axes.set_title(title, parse_math=False)
+    axes.set(xlabel="step", ylabel="loss (nats per token)")
     axes.grid(alpha=0.3)
     axes.legend()
     with atomic_file(path) as temporary:

@@ -6,12 +6,14 @@ import contextlib
 import dataclasses
 import fcntl
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from onward.atomic import atomic_file, remove_partial
+from onward.atomic import atomic_file, naming, remove_partial
 from onward.errors import RunError
+
+_SAMPLE_HEAD = "--- step "
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,8 +28,8 @@ class Metrics:
     """Time in training so far, over all sessions."""
     loss: float
     """Mean loss of this step's batch, in nats per token."""
-    learning_rate: float
-    """The share of the peak learning rate at this step."""
+    learning_rate_share: float
+    """The learning rates of this step, as a share of their peaks."""
     gradient_norm: float
     """Norm of all gradients together, before clipping."""
     validation_loss: float | None = None
@@ -90,7 +92,7 @@ class Run:
     def record(self, metrics: Metrics) -> None:
         """Append one line to metrics.jsonl."""
         values = {name: value for name, value in dataclasses.asdict(metrics).items() if value is not None}
-        with self.metrics_file.open("a", encoding="utf-8") as file:
+        with naming(self.metrics_file), self.metrics_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
 
     def metrics(self) -> list[Metrics]:
@@ -104,11 +106,16 @@ class Run:
         return found
 
     def forget_after(self, step: int) -> None:
-        """Drop the metrics of steps after `step`, which are about to be taken again."""
+        """Drop the metrics and samples of steps after `step`, which are about to be taken again."""
         lines = zip(self._metrics_lines(), self.metrics(), strict=True)
-        kept = [line for line, metrics in lines if metrics.step <= step]
+        kept = "".join(line + "\n" for line, metrics in lines if metrics.step <= step)
         with atomic_file(self.metrics_file) as temporary:
-            temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+            temporary.write_text(kept, encoding="utf-8")
+        if self.samples_file.exists():
+            samples = self.samples_file.read_text(encoding="utf-8")
+            later = [at for at in re.finditer(rf"^{_SAMPLE_HEAD}(\d+)$", samples, re.MULTILINE) if int(at[1]) > step]
+            with atomic_file(self.samples_file) as temporary:
+                temporary.write_text(samples[: later[0].start()] if later else samples, encoding="utf-8")
 
     def checkpoint_folder(self, step: int) -> Path:
         """Where the checkpoint of `step` goes."""
@@ -116,24 +123,18 @@ class Run:
 
     def checkpoint_folders(self) -> list[Path]:
         """The checkpoints that there are, oldest first."""
-        return sorted(self.checkpoints.glob("step-*"), key=lambda folder: int(folder.name.removeprefix("step-")))
+        found = [folder for folder in self.checkpoints.glob("step-*") if re.fullmatch(r"step-\d{6,}", folder.name)]
+        return sorted(found, key=lambda folder: int(folder.name.removeprefix("step-")))
 
     def add_sample(self, step: int, text: str) -> None:
         """Append what the model wrote at `step` to samples.txt."""
-        with self.samples_file.open("a", encoding="utf-8") as file:
-            file.write(f"--- step {step}\n{text}\n\n")
+        with naming(self.samples_file), self.samples_file.open("a", encoding="utf-8") as file:
+            file.write(f"{_SAMPLE_HEAD}{step}\n{text}\n\n")
 
-    def figures(self) -> dict[str, Any]:
-        """The run's last figures: step, tokens, seconds, loss, and those of its last evaluation."""
-        metrics = self.metrics()
-        if not metrics:
-            return {}
-        evaluations = [entry for entry in metrics if entry.validation_loss is not None]
-        last = dataclasses.asdict(metrics[-1])
-        if evaluations:
-            last["validation_loss"] = evaluations[-1].validation_loss
-            last["validation_bits_per_byte"] = evaluations[-1].validation_bits_per_byte
-        return last
+    def last_evaluation(self) -> Metrics | None:
+        """The metrics of the last step at which the run was evaluated."""
+        evaluated = [entry for entry in self.metrics() if entry.validation_loss is not None]
+        return evaluated[-1] if evaluated else None
 
     def _metrics_lines(self) -> list[str]:
         if not self.metrics_file.exists():

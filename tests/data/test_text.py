@@ -33,9 +33,10 @@ def test_files_folders_and_separators(tmp_path: Path) -> None:
         ("a.txt", b"", r"a\.txt is empty"),
         ("a.txt", b" \n\n", r"a\.txt is empty"),
         ("a.txt", b"<|endoftext|>", r"a\.txt is empty"),
-        ("a.txt", b"good \xff bad", r"a\.txt is not UTF-8 text: byte 0xff at offset 5; convert it"),
-        ("a.txt", b"abc\x00def", r"a\.txt looks like a binary file: a NUL byte at offset 3"),
-        ("a.txt", b"\x89PNG\r\n\x1a\n\x00", r"a\.txt is not UTF-8 text: byte 0x89 at offset 0"),
+        ("a.txt", b"good \xff bad", r"a\.txt is not UTF-8 text: byte 0xff at offset 5; if it is"),
+        ("a.txt", b"abc\x00def", r"a\.txt is a binary file, no text: a NUL byte at offset 3"),
+        ("a.txt", b"\x89PNG\r\n\x1a\n\x00", r"a\.txt is a binary file, no text"),
+        ("a.txt", "abc".encode("utf-16"), r"a\.txt is UTF-16; convert it"),
         ("a.txt.gz", b"not gzip", r"cannot read .*a\.txt\.gz"),
         ("a.txt.gz", gzip.compress(b"x" * 9999)[:-9], r"cannot read .*a\.txt\.gz"),
     ],
@@ -53,7 +54,20 @@ def test_missing_file_and_folder_without_text(tmp_path: Path) -> None:
         read_documents([tmp_path])
 
 
-@given(st.lists(st.text(min_size=1), min_size=1, max_size=60))
+def test_runs_below_a_folder_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    (tmp_path / "runs" / "a" / "run.toml").touch()
+    (tmp_path / "runs" / "a" / "samples.txt").write_text("written by a model")
+    (tmp_path / "book.txt").write_text("written by a person")
+    assert read_documents([tmp_path]) == ["written by a person"]
+
+
+def test_a_text_too_short_to_split() -> None:
+    with pytest.raises(DataError, match="too short: 1 characters"):
+        split_documents(["a"])
+
+
+@given(st.lists(st.text(min_size=2), min_size=1, max_size=60))
 def test_split_keeps_every_character_once(documents: list[str]) -> None:
     training, validation = split_documents(documents)
     assert sorted("".join(training + validation)) == sorted("".join(documents))

@@ -26,7 +26,7 @@ def test_temperature_0_is_greedy_and_takes_the_first_of_equals() -> None:
 
 
 def test_tiny_temperatures_do_not_overflow() -> None:
-    probabilities = next_probabilities(torch.tensor([1e4, -1e4, 9.9e3]), Sampling(temperature=1e-30))
+    probabilities = next_probabilities(torch.tensor([1e4, -1e4, 9.9e3]), Sampling(temperature=1e-300))
     assert probabilities.tolist() == [1, 0, 0]
 
 
@@ -59,6 +59,7 @@ def test_draws_follow_the_probabilities() -> None:
         ({"top_k": 0}, "top_k must be at least 1"),
         ({"top_p": 0.0}, "top_p must be above 0"),
         ({"top_p": 1.1}, "top_p must be above 0"),
+        ({"seed": 10**20}, "seed must be at least 0 and below"),
     ],
 )
 def test_values_out_of_range(settings: dict[str, float], message: str) -> None:

@@ -10,6 +10,8 @@ from onward.model.attention import Attention, causal_mask
 from onward.model.config import ModelConfig
 from onward.model.language_model import Pass
 
+POSITIONS = torch.arange(7).unsqueeze(0)
+
 
 def attention(dtype: torch.dtype = torch.float32, **changes: int) -> Attention:
     settings = {"vocab_size": 9, "context_length": 8, "n_layers": 1, "d_model": 12, "n_heads": 4} | changes
@@ -30,7 +32,7 @@ def test_by_hand() -> None:
     q = torch.tensor([1.0, 1.0]).view(1, 1, 2, 1)
     k = torch.tensor([0.0, math.log(3)]).view(1, 1, 2, 1)
     v = torch.tensor([4.0, 8.0]).view(1, 1, 2, 1)
-    z = layer.explicit(q, k, v, Pass())
+    z = layer.explicit(q, k, v, Pass(positions=POSITIONS))
     assert z.flatten().tolist() == pytest.approx([4.0, 4.0 / 4 + 8.0 * 3 / 4])
 
 
@@ -42,7 +44,7 @@ def test_explicit_and_fused_agree(n_kv_heads: int, d_head: int, d_value: int, ma
     q, k, v = heads(4, 7, d_head, 1), heads(n_kv_heads, 7, d_head, 2), heads(n_kv_heads, 7, d_value, 3)
     visible = torch.rand(2, 1, 7, 7, generator=torch.Generator().manual_seed(4)) < 0.5
     visible[..., 0] = True
-    shared = Pass(visible=visible if masked else None)
+    shared = Pass(positions=POSITIONS, visible=visible if masked else None)
     torch.testing.assert_close(layer.explicit(q, k, v, shared), layer.fused(q, k, v, shared), atol=1e-5, rtol=1e-5)
 
 
@@ -57,13 +59,13 @@ def test_agrees_with_torchs_multi_head_attention() -> None:
         theirs.out_proj.bias.copy_(layer.o_proj.bias)
     resid = torch.randn(2, 7, 12, generator=torch.Generator().manual_seed(1))
     expected, _ = theirs(resid, resid, resid, attn_mask=~causal_mask(7, 7), need_weights=False)
-    torch.testing.assert_close(layer(resid, Pass()), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(layer(resid, Pass(positions=POSITIONS)), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_gradients() -> None:
     layer = attention(torch.float64, d_model=4, n_heads=2, d_head=2, d_value=1)
     resid = torch.randn(1, 3, 4, dtype=torch.float64, requires_grad=True, generator=torch.Generator().manual_seed(1))
-    assert torch.autograd.gradcheck(lambda resid: layer(resid, Pass()), resid)
+    assert torch.autograd.gradcheck(lambda resid: layer(resid, Pass(positions=POSITIONS)), resid)
 
 
 def test_causal_mask_for_queries_that_come_last() -> None:

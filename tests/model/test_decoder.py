@@ -184,3 +184,19 @@ def test_configs_that_make_no_sense(changes: dict[str, Any], message: str) -> No
 def test_unknown_size() -> None:
     with pytest.raises(ConfigError, match="no size 'huge'; there are tiny, small"):
         preset("huge")
+
+
+def test_a_name_is_one_name() -> None:
+    _, cache = decoder().run_with_cache(TOKENS, names="embed")
+    assert list(cache) == ["embed"]
+
+
+def test_dropout_is_for_training_alone() -> None:
+    model = Decoder(ModelConfig(vocab_size=50, context_length=16, n_layers=2, d_model=16, n_heads=4, dropout=0.5))
+    initialise(model, seed=1)
+    for block in model.blocks:
+        torch.nn.init.ones_(block.mlp.down_proj.weight)
+    torch.nn.init.ones_(model.unembed.weight[:7])
+    assert torch.equal(model(TOKENS), model(TOKENS))
+    model.train()
+    assert not torch.equal(model(TOKENS), model(TOKENS))

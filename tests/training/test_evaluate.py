@@ -30,7 +30,7 @@ def token_file(tokenizer: Tokenizer, text: str) -> TokenFile:
 def test_every_byte_is_scored_once(tiny_model: Decoder, tiny_tokenizer: Tokenizer, length: int) -> None:
     """Against the plain loop: window by window, token by token."""
     text = token_file(tiny_tokenizer, TINY_TEXT[:length])
-    result = evaluate(tiny_model, tiny_tokenizer, text)
+    result = evaluate(tiny_model, text)
     nats, tokens = 0.0, torch.from_numpy(text.tokens)
     for first in range(0, len(tokens) - 1, 32):
         window = tokens[first : first + 33]
@@ -46,15 +46,15 @@ def test_a_model_that_knows_nothing_needs_the_logarithm_of_the_vocabulary(
     tiny_model: Decoder, tiny_tokenizer: Tokenizer
 ) -> None:
     torch.nn.init.zeros_(tiny_model.unembed.weight)
-    result = evaluate(tiny_model, tiny_tokenizer, token_file(tiny_tokenizer, TINY_TEXT))
+    result = evaluate(tiny_model, token_file(tiny_tokenizer, TINY_TEXT))
     assert math.isclose(result.loss, math.log(tiny_tokenizer.vocab_size), rel_tol=1e-5)
 
 
 def test_a_part_of_a_long_text(tiny_model: Decoder, tiny_tokenizer: Tokenizer) -> None:
     text = token_file(tiny_tokenizer, TINY_TEXT)
-    part = evaluate(tiny_model, tiny_tokenizer, text, most_tokens=100)
+    part = evaluate(tiny_model, text, most_tokens=100)
     assert part.n_tokens == 96
-    assert evaluate(tiny_model, tiny_tokenizer, text, most_tokens=10**9).n_tokens == len(text.tokens) - 1
+    assert evaluate(tiny_model, text, most_tokens=10**9).n_tokens == len(text.tokens) - 1
 
 
 def test_end_tokens_stand_for_no_bytes(tiny_model: Decoder, tmp_path: Path) -> None:
@@ -65,4 +65,4 @@ def test_end_tokens_stand_for_no_bytes(tiny_model: Decoder, tmp_path: Path) -> N
 
 def test_nothing_to_predict(tiny_model: Decoder, tiny_tokenizer: Tokenizer) -> None:
     with pytest.raises(DataError, match="no token to predict"):
-        evaluate(tiny_model, tiny_tokenizer, token_file(tiny_tokenizer, ""))
+        evaluate(tiny_model, token_file(tiny_tokenizer, ""))

@@ -61,6 +61,9 @@ def test_state_by_name(kind: str) -> None:
     assert all(torch.equal(value, restored[entry]) for entry, value in state.items())
 
 
-def test_state_of_another_model_is_refused() -> None:
-    with pytest.raises(CheckpointError, match=r"belongs to another model: it differs at"):
-        stepped(TrainingConfig(steps=1), 0, {"embed.weight/exp_avg": torch.zeros(1)})
+def test_state_of_another_model_or_optimizer_is_refused() -> None:
+    muon, adamw = (stepped(TrainingConfig(steps=1, optimizer=kind), 1)[1].state() for kind in ("muon", "adamw"))  # type: ignore[arg-type]
+    misshapen = muon | {"embed.weight/exp_avg": torch.zeros(2)}
+    for state in ({"embed.weight/exp_avg": torch.zeros(1)}, adamw, misshapen):
+        with pytest.raises(CheckpointError, match=r"belongs to another model or optimizer: it differs at "):
+            stepped(TrainingConfig(steps=1), 0, state)

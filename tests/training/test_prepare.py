@@ -51,10 +51,23 @@ def test_minutes_are_a_limit_and_so_are_the_epochs(prepare_run: PrepareRun) -> N
 
 def test_settings_of_a_file_then_set_then_options(tmp_path: Path) -> None:
     file = tmp_path / "my.toml"
-    write_toml(file, {"format": 1, "model": {"n_layers": 1, "d_model": 8}, "training": {"seed": 1, "steps": 7}})
+    write_toml(
+        file,
+        {
+            "format": 1,
+            "size": "base",
+            "minutes": 5.0,
+            "model": {"n_layers": 1, "d_model": 8},
+            "training": {"seed": 1, "steps": 7},
+        },
+    )
     options = TrainOptions(config=file, set=["model.d_model=16", "training.seed=2"], seed=3)
-    assert gather_settings(options) == ({"n_layers": 1, "d_model": 16}, {"seed": 3, "steps": 7})
-    assert gather_settings(dataclasses.replace(options, minutes=1.0))[1] == {"seed": 3}
+    settings = gather_settings(options)
+    assert settings.model == {"n_layers": 1, "d_model": 16}
+    assert settings.training == {"seed": 3, "steps": 7}
+    assert (settings.size, settings.minutes) == ("base", None)
+    timed = gather_settings(dataclasses.replace(options, minutes=1.0, size="tiny"))
+    assert (timed.size, timed.minutes, timed.training) == ("tiny", 1.0, {"seed": 3})
 
 
 def test_a_run_of_a_newer_onward(prepare_run: PrepareRun) -> None:
@@ -73,6 +86,11 @@ def test_a_run_of_a_newer_onward(prepare_run: PrepareRun) -> None:
         ("training.warmup=1.5", "are shares: at most 1"),
         ("training.optimizer=sgd", "optimizer must be one of muon, adamw"),
         ("training.dtype=float16", "dtype must be one of float32, bfloat16"),
+        ("training.threads=2000", "threads must be at most 1024"),
+        ("training.device=tpu", "there is no device 'tpu' on this machine; there are .*cpu"),
+        ("model.rotary_theta=0", "rotary_theta must be above 0"),
+        ("model=3", "--set takes section.key=value"),
+        ("size.small=1", "--set takes model.KEY=VALUE and training.KEY=VALUE; got 'size'"),
         ("model.dropout=1.0", "model.dropout must be at least 0 and below 1"),
     ],
 )

@@ -181,21 +181,8 @@ def test_what_a_run_leaves(prepare_run: PrepareRun) -> None:
     assert [entry.step for entry in lines] == list(range(1, 9))
     assert [entry.step for entry in lines if entry.validation_bits_per_byte is not None] == [4, 8]
     assert lines[-1].tokens == 8 * 4 * 16
-    assert run.figures()["validation_loss"] == lines[-1].validation_loss
+    assert run.last_evaluation() == lines[-1]
     assert run.samples_file.read_text(encoding="utf-8").count("--- step ") == 2
-
-
-def test_metrics_cut_short_by_a_kill(prepare_run: PrepareRun) -> None:
-    run, config = prepare_run("run")
-    train(run, config)
-    with run.metrics_file.open("a") as file:
-        file.write('{"step": 9, "lo')
-    assert len(run.metrics()) == 8
-    run.forget_after(6)
-    assert [entry.step for entry in run.metrics()] == [1, 2, 3, 4, 5, 6]
-    run.metrics_file.write_text("nonsense\n")
-    with pytest.raises(RunError, match=r"metrics\.jsonl, line 1: not a line of metrics"):
-        run.metrics()
 
 
 def test_bfloat16_learns_too(prepare_run: PrepareRun) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import os
+import signal
 import sys
 
 from cyclopts import App, CycloptsError, Parameter
@@ -38,6 +40,8 @@ app.command(tokenizer)
 def main() -> None:
     """Run the command; print what goes wrong in one line, and exit 1 (2 for a command that cannot be understood)."""
     console = Console(stderr=True)
+    # Leave as after Ctrl-C, so that nothing half-written stays.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         app(sys.argv[1:], exit_on_error=False, print_error=False)
     except CycloptsError as error:
@@ -52,7 +56,8 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _complain(console, f"{where}{error.strerror or error}")
+        full = error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+        _complain(console, f"{where}{error.strerror or error}{'; make room, and try again' if full else ''}")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

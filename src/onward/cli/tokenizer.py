@@ -24,7 +24,7 @@ def encode(tokenizer: Path, text: str, /) -> None:
     from onward.tokenizer import Tokenizer
 
     loaded = Tokenizer.load(tokenizer)
-    ids = loaded.encode(text)
+    ids = loaded.encode(text, allowed_special="all")
     for token, piece in zip(ids, loaded.pieces(ids), strict=True):
         print(f"{token:>7}  {piece!r}")
     print(f"{len(ids)} tokens for {len(text.encode())} bytes")

@@ -8,6 +8,7 @@ where the loss counts. Every part begins at a multiple of 64 bytes.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -65,17 +66,16 @@ def write_token_file(
     """
     dtype = np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
     starts, masks, n_tokens = [], [], 0
-    masks_of = iter(loss_masks) if loss_masks is not None else None
+    masked = zip(documents, itertools.repeat(None) if loss_masks is None else loss_masks, strict=loss_masks is not None)
     with atomic_file(path) as temporary, temporary.open("wb") as file:
         file.write(bytes(_HEADER_ROOM))
-        for document in documents:
+        for document, mask in masked:
             if document.size and int(document.max()) >= vocab_size:
                 raise DataError(f"token {int(document.max())} of {path} is not below the vocabulary's {vocab_size}")
             starts.append(n_tokens)
             n_tokens += 1 + document.size
             file.write(np.concatenate([[end_token], document]).astype(dtype).tobytes())
-            if masks_of is not None:
-                mask = next(masks_of)
+            if mask is not None:
                 if mask.shape != document.shape:
                     raise DataError(f"loss mask of shape {mask.shape} for a document of shape {document.shape}")
                 masks.append(np.concatenate([[True], mask]).astype(np.uint8))

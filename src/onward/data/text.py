@@ -9,8 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from onward.errors import DataError
+from onward.tokenizer.tokenizer import END_TOKEN, Tokenizer
 
-DOCUMENT_SEPARATOR = "<|endoftext|>"
 VALIDATION_SHARE = 0.1
 
 
@@ -39,7 +39,7 @@ def read_documents(paths: Sequence[str | Path]) -> list[str]:
     for path in map(Path, paths):
         for file in _files_of(path):
             text = _read(file)
-            found = [document for document in text.split(DOCUMENT_SEPARATOR) if document.strip()]
+            found = [document for document in text.split(END_TOKEN) if document.strip()]
             if not found:
                 raise DataError(f"{file} is empty: there is nothing to learn from; give a file with text")
             documents += found
@@ -72,13 +72,30 @@ def split_documents(documents: Sequence[str]) -> tuple[list[str], list[str]]:
         cuts = [int((1 - VALIDATION_SHARE) * len(document)) for document in documents]
         training = [document[:cut] for document, cut in zip(documents, cuts, strict=True) if cut]
         validation = [document[cut:] for document, cut in zip(documents, cuts, strict=True)]
+    if not any(training):
+        raise DataError(f"the text is too short: {n_seen} characters cannot be split into training and validation")
     return training, validation
+
+
+def document_tokens(tokenizer: Tokenizer, text: str) -> list[int]:
+    """The tokens of `text`, led by the end token as every document is in training.
+
+    Raises:
+        TokenizerError: the text holds the text of a special token.
+    """
+    lead = [] if tokenizer.end_token is None else [tokenizer.end_token]
+    return lead + tokenizer.encode(text)
 
 
 def _files_of(path: Path) -> list[Path]:
     """The text files that `path` stands for."""
     if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if file.name.endswith((".txt", ".txt.gz")) and file.is_file())
+        runs = {config.parent for config in path.rglob("run.toml")}  # what models wrote is not what they learn from
+        found = sorted(
+            file
+            for file in path.rglob("*")
+            if file.name.endswith((".txt", ".txt.gz")) and file.is_file() and runs.isdisjoint(file.parents)
+        )
         if not found:
             raise DataError(f"the folder {path} has no .txt or .txt.gz file in it; name the files one by one")
         return found
@@ -95,13 +112,14 @@ def _read(path: Path) -> str:
             content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError(f"{path} is UTF-16; convert it to UTF-8 first, for example with: iconv -f utf-16 -t utf-8")
+    if b"\0" in content:
+        raise DataError(f"{path} is a binary file, no text: a NUL byte at offset {content.index(0)}; give plain text")
     try:
-        text = content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path} is not UTF-8 text: byte 0x{content[error.start]:02x} at offset {error.start}; "
-            f"convert it first, for example with: iconv -f latin1 -t utf-8"
+            f"if it is text, convert it first, for example with: iconv -f latin1 -t utf-8"
         ) from None
-    if "\0" in text:
-        raise DataError(f"{path} looks like a binary file: a NUL byte at offset {content.index(0)}; give plain text")
-    return text

@@ -8,14 +8,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from onward.data.text import document_tokens
 from onward.errors import ConfigError, ContextLengthError
 from onward.generation.sample import Sampling, choose
-from onward.model.language_model import LanguageModel
+from onward.model.language_model import LanguageModel, tokenizer_of
 from onward.tokenizer import Tokenizer
 
 
 def generate(model: LanguageModel, prompt: str = "", *, max_tokens: int = 256, **sampling: Any) -> str:
-    """The text with which the model goes on after `prompt`; the arguments are those of `stream`."""
+    """The text with which the model goes on after `prompt`; the arguments are those of `stream`.
+
+    >>> from onward.model.decoder import Decoder
+    >>> from onward.model.config import preset
+    >>> from onward.model.init import initialise
+    >>> model = Decoder(preset("tiny", vocab_size=260))
+    >>> initialise(model, seed=1)
+    >>> model.tokenizer = Tokenizer.train_on(["to be or not to be"], vocab_size=260)
+    >>> generate(model, "to be", max_tokens=3, temperature=0)  # all tokens are equally likely yet: it takes the first
+    '!!!'
+    """
     return "".join(stream(model, prompt, max_tokens=max_tokens, **sampling))
 
 
@@ -33,26 +44,18 @@ def stream(model: LanguageModel, prompt: str = "", *, max_tokens: int = 256, **s
         ConfigError: a value out of range, or a model without a tokenizer.
         TokenizerError: the prompt holds the text of a special token.
     """
-    if model.tokenizer is None:
-        raise ConfigError("this model has no tokenizer: set model.tokenizer = onward.Tokenizer.load(...)")
+    tokenizer = tokenizer_of(model)
     if max_tokens < 1:
         raise ConfigError(f"max_tokens must be at least 1; got {max_tokens}")
-    tokens = prompt_tokens(model.tokenizer, prompt, model.context_length)
-    # Everything above is checked at the call; a generator function would wait for the first piece.
-    return _decode(model, model.tokenizer, tokens, max_tokens, Sampling(**sampling))
-
-
-def prompt_tokens(tokenizer: Tokenizer, prompt: str, context_length: int) -> list[int]:
-    """The tokens of a prompt, led by the end token as every document is in training."""
-    lead = [] if tokenizer.end_token is None else [tokenizer.end_token]
-    tokens = lead + tokenizer.encode(prompt)
+    tokens = document_tokens(tokenizer, prompt)
     if not tokens:
         raise ConfigError("the prompt is empty, and this tokenizer has no end token to begin with; give a prompt")
-    if len(tokens) > context_length:
+    if len(tokens) > model.context_length:
         raise ContextLengthError(
-            f"the prompt has {len(tokens)} tokens; the model's context has room for {context_length}; shorten it"
+            f"the prompt has {len(tokens)} tokens; the model's context has room for {model.context_length}; shorten it"
         )
-    return tokens
+    # Everything above is checked at the call; a generator function would wait for the first piece.
+    return _decode(model, tokenizer, tokens, max_tokens, Sampling(**sampling))
 
 
 def stream_tokens(

@@ -36,6 +36,8 @@ class Sampling:
             raise ConfigError(f"top_k must be at least 1; got {self.top_k}")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p must be above 0 and at most 1; got {self.top_p}")
+        if self.seed is not None and not 0 <= self.seed < 1 << 63:
+            raise ConfigError(f"seed must be at least 0 and below 2**63; got {self.seed}")
 
 
 def keep_top_k(logits: Float[Tensor, "*batch vocab"], k: int) -> Float[Tensor, "*batch vocab"]:
@@ -65,9 +67,9 @@ def keep_top_p(logits: Float[Tensor, "*batch vocab"], p: float) -> Float[Tensor,
 
 def next_probabilities(logits: Float[Tensor, "*batch vocab"], sampling: Sampling) -> Float[Tensor, "*batch vocab"]:
     """The distribution that the next token is drawn from; at temperature 0, all on the first of the largest logits."""
-    logits = logits.float()
+    logits = logits.double()  # so that no temperature above 0 makes a logit infinite or not a number
     if sampling.temperature == 0:
-        return torch.nn.functional.one_hot(logits.argmax(dim=-1), logits.shape[-1]).float()
+        return torch.nn.functional.one_hot(logits.argmax(dim=-1), logits.shape[-1]).double()
     logits = (logits - logits.amax(dim=-1, keepdim=True)) / sampling.temperature
     if sampling.top_k is not None:
         logits = keep_top_k(logits, sampling.top_k)

@@ -72,6 +72,8 @@ class ModelConfig:
             value = getattr(self, field.name)
             if type(value) is int and not 1 <= value <= 1 << 24:
                 raise ConfigError(f"model.{field.name} must be between 1 and {1 << 24}; got {value}")
+        if not self.rotary_theta > 0:
+            raise ConfigError(f"model.rotary_theta must be above 0; got {self.rotary_theta}")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"model.dropout must be at least 0 and below 1; got {self.dropout}")
         if self.n_heads % self.n_kv_heads:

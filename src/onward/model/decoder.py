@@ -9,12 +9,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from onward.data.text import document_tokens
 from onward.errors import ConfigError, ContextLengthError
 from onward.model.block import BLOCKS
 from onward.model.config import ModelConfig
 from onward.model.hook import HookPoint, Hooks, name_hook_points
 from onward.model.kv_cache import KVCache
-from onward.model.language_model import Pass
+from onward.model.language_model import Pass, tokenizer_of
 from onward.model.linear import Embedding, Linear
 from onward.model.norm import make_norm
 from onward.model.position import RotaryPositions, SinusoidalPositions
@@ -49,6 +50,7 @@ class Decoder(nn.Module):
             self.unembed.weight = self.embed.weight
         self.hook_embed = HookPoint()
         self.hook_names = name_hook_points(self)
+        self.eval()  # dropout is for those who train, and they say so
 
     @property
     def device(self) -> torch.device:
@@ -96,8 +98,13 @@ class Decoder(nn.Module):
         else:
             positions = state.positions(n_tokens)
             visible = state.visible(positions)
-        rotation = self.rotary(positions) if self.rotary is not None else None
-        shared = Pass(visible=visible, rotation=rotation, kv_cache=state, hooks=hooks)
+        shared = Pass(
+            positions=positions,
+            visible=visible,
+            rotation=self.rotary(positions) if self.rotary is not None else None,
+            kv_cache=state,
+            hooks=hooks,
+        )
 
         resid = self.hook_embed(self.embed(tokens), shared.hooks)
         if self.position_embed is not None:
@@ -110,7 +117,7 @@ class Decoder(nn.Module):
         return self.final_norm(resid)
 
     def run_with_cache(
-        self, tokens: Int[Tensor, "batch pos"], names: Iterable[str] = ("*",)
+        self, tokens: Int[Tensor, "batch pos"], names: str | Iterable[str] = "*"
     ) -> tuple[Float[Tensor, "batch pos vocab"], dict[str, Tensor]]:
         """The logits, and what passed at each place whose name matches `names` (`blocks.*.attn.pattern`, say).
 
@@ -128,22 +135,15 @@ class Decoder(nn.Module):
 
     def to_tokens(self, text: str) -> Int[Tensor, "1 pos"]:
         """The tokens of `text`, led by the end token as every document is in training."""
-        tokenizer = self._tokenizer()
-        lead = [] if tokenizer.end_token is None else [tokenizer.end_token]
-        return torch.tensor([lead + tokenizer.encode(text)], device=self.device)
+        return torch.tensor([document_tokens(tokenizer_of(self), text)], device=self.device)
 
     def to_string(self, tokens: Int[Tensor, "*axes"]) -> str:
         """The text of tokens of any shape, one after the other."""
-        return self._tokenizer().decode(tokens.flatten().tolist())
+        return tokenizer_of(self).decode(tokens.flatten().tolist())
 
     def to_str_tokens(self, text: str) -> list[str]:
         """The pieces of text that `to_tokens` sees, the end token first."""
-        return self._tokenizer().pieces(self.to_tokens(text)[0].tolist())
-
-    def _tokenizer(self) -> Tokenizer:
-        if self.tokenizer is None:
-            raise ConfigError("this model has no tokenizer: set model.tokenizer = onward.Tokenizer.load(...)")
-        return self.tokenizer
+        return tokenizer_of(self).pieces(document_tokens(tokenizer_of(self), text))
 
 
 def _added_positions(config: ModelConfig) -> nn.Module | None:

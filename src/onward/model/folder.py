@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,28 +29,36 @@ def write_model_folder(folder: Path, model: Decoder) -> None:
         model.tokenizer.save(folder / TOKENIZER)
 
 
-def read_model_folder(folder: Path, device: torch.device) -> Decoder:
-    """Make the decoder that `folder` holds, its weights loaded and its tokenizer set, ready to run.
+def read_model_folder(folder: Path, architectures: Mapping[str, type[Decoder]], device: str) -> Decoder:
+    """Make the model that `folder` holds, its weights loaded and its tokenizer set, ready to run.
+
+    Args:
+        folder: a model folder.
+        architectures: the class of each architecture, by name.
+        device: where the weights go.
 
     Raises:
         CheckpointError: a file is missing, cut short, or holds something else than the config says.
     """
-    model = Decoder(read_model_config(folder)).to(device)
+    architecture, config = read_model_config(folder)
+    if architecture not in architectures:
+        raise CheckpointError(f"{folder / CONFIG}: no architecture {architecture!r}; known: {', '.join(architectures)}")
+    model = architectures[architecture](config).to(device)
     load_weights(model, folder)
     if (folder / TOKENIZER).exists():
         model.tokenizer = Tokenizer.load(folder / TOKENIZER)
-    return model.eval().requires_grad_(False)
+    return model.requires_grad_(False)
 
 
-def read_model_config(folder: Path) -> ModelConfig:
-    """The config of the decoder that `folder` holds."""
+def read_model_config(folder: Path) -> tuple[str, ModelConfig]:
+    """The architecture and the config of the model that `folder` holds."""
     path = folder / CONFIG
     try:
         values = read_json(path)
-        if values.get("architecture") != "decoder" or not isinstance(values.get("model"), dict):
+        if not (isinstance(values.get("architecture"), str) and isinstance(values.get("model"), dict)):
             raise CheckpointError(f"{path} is not the config of an onward model; its keys: {', '.join(values)}")
         check_format(values, FORMAT_VERSION, str(path))
-        return from_dict(ModelConfig, values["model"], str(path))
+        return values["architecture"], from_dict(ModelConfig, values["model"], str(path))
     except ConfigError as error:
         raise CheckpointError(str(error)) from None
 

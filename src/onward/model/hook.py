@@ -24,8 +24,8 @@ class Hooks:
     (True, False)
     """
 
-    def __init__(self, *, record: Iterable[str] = (), edit: Mapping[str, Edit] | None = None) -> None:
-        self.record = list(record)
+    def __init__(self, *, record: str | Iterable[str] = (), edit: Mapping[str, Edit] | None = None) -> None:
+        self.record = [record] if isinstance(record, str) else list(record)
         self.edit = dict(edit or {})
         self.cache: dict[str, Tensor] = {}
 

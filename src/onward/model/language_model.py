@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from onward.errors import ConfigError
 from onward.model.hook import Hooks
 from onward.model.kv_cache import KVCache
 from onward.model.position import Rotation
@@ -35,10 +36,23 @@ class LanguageModel(Protocol):
         """Logits at each position for the token at the next, or at the last position alone (out_pos = 1)."""
 
 
+def tokenizer_of(model: LanguageModel) -> Tokenizer:
+    """The model's tokenizer.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    if model.tokenizer is None:
+        raise ConfigError("this model has no tokenizer: set model.tokenizer = onward.Tokenizer.load(...)")
+    return model.tokenizer
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pass:
     """What the layers of one forward pass share; made by the model once a pass."""
 
+    positions: Int[Tensor, "#batch pos"]
+    """Where each token stands in its row's text; one row where that is the same in all."""
     visible: Bool[Tensor, "batch 1 q_pos k_pos"] | None = None
     """Which keys each query may see; None: causal, the queries being the last of the keys."""
     rotation: Rotation | None = None

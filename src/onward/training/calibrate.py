@@ -36,16 +36,17 @@ def faster_dtype(run: Run, config: RunConfig) -> Dtype:
     )
 
 
-def fit_into(run: Run, config: RunConfig, deadline: float) -> tuple[int, int]:
-    """How many steps can be taken until a deadline, and on how many tokens the ten evaluations of a run may be made.
+def fit_into(run: Run, config: RunConfig, evaluate_every: int, deadline: float) -> tuple[int, int]:
+    """How many steps can be taken until a deadline, and on how many tokens the evaluations may be made.
 
     Args:
         run: a folder with tokenizer and token files.
         config: the run's settings but for its steps.
+        evaluate_every: steps between evaluations; 0: ten evaluations in all.
         deadline: in seconds, on the performance counter.
 
     Returns:
-        Steps, and tokens of an evaluation, such that all evaluations take at most a tenth of the time.
+        Steps, and tokens of an evaluation: those of the config, or fewer, so that ten take a tenth of the time.
 
     Raises:
         ConfigError: not one step fits.
@@ -53,16 +54,19 @@ def fit_into(run: Run, config: RunConfig, deadline: float) -> tuple[int, int]:
     trainer = Trainer(run, config)
     step_seconds = seconds_a_step(trainer)
     began = time.perf_counter()
-    evaluated = evaluate(trainer.model, trainer.tokenizer, trainer.validation_text, most_tokens=_SAMPLE_TOKENS)
+    evaluated = evaluate(trainer.model, trainer.validation_text, most_tokens=_SAMPLE_TOKENS)
     token_seconds = (time.perf_counter() - began) / evaluated.n_tokens
     left = (deadline - time.perf_counter()) * _USABLE_SHARE
     evaluation_tokens = max(int(min(left / 100 / token_seconds, config.training.evaluation_tokens)), 1)
     evaluation_seconds = min(evaluation_tokens, len(trainer.validation_text.tokens)) * token_seconds
-    steps = int((left - 10 * evaluation_seconds) / step_seconds)
+    if evaluate_every:
+        steps = int(left / (step_seconds + evaluation_seconds / evaluate_every))
+    else:
+        steps = int((left - 10 * evaluation_seconds) / step_seconds)
     if steps < 1:
         raise ConfigError(
-            f"the time is too short: a step takes {step_seconds:.2f} s; "
-            f"give more --minutes, a smaller --size, or --steps"
+            f"the time is too short: {max(left, 0):.1f} s are left after preparing, and a step takes "
+            f"{step_seconds:.2f} s; give more --minutes, a smaller --size, or --steps"
         )
     return steps, evaluation_tokens
 
@@ -79,6 +83,6 @@ def seconds_a_step(trainer: Trainer) -> float:
 
 
 def _has_bfloat16(device: str) -> bool:
-    if device == "cuda":
+    if device.startswith("cuda"):
         return torch.cuda.is_bf16_supported()
     return device == "cpu" and torch.cpu._is_avx512_bf16_supported()

@@ -60,11 +60,14 @@ def load_checkpoint(folder: Path, model: Decoder, optimizer: Optimizer) -> Train
     Raises:
         CheckpointError: a file is missing, cut short, or belongs to another model.
     """
-    if read_model_config(folder) != model.config:
+    if read_model_config(folder)[1] != model.config:
         raise CheckpointError(f"{folder} holds another model than run.toml describes; mend run.toml, or --overwrite")
     load_weights(model, folder)
     optimizer.load_state(read_tensors(folder / _OPTIMIZER, model.device))
     try:
-        return from_dict(TrainerState, read_json(folder / _STATE), str(folder / _STATE))
+        state = from_dict(TrainerState, read_json(folder / _STATE), str(folder / _STATE))
     except ConfigError as error:
         raise CheckpointError(str(error)) from None
+    if folder.name != f"step-{state.step:06d}":
+        raise CheckpointError(f"{folder / _STATE} says step {state.step}, which is not that of its folder")
+    return state

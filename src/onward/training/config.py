@@ -61,7 +61,7 @@ class TrainingConfig:
     checkpoint_every: int = 0
     """Steps between checkpoints; 0: as evaluate_every."""
     device: str = "cpu"
-    """Where the model is trained: cpu, cuda or mps."""
+    """Where the model is trained: cpu, cuda, cuda:1 or mps."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the matrix products; weights and their updates stay in float32."""
     threads: int = 1
@@ -83,6 +83,8 @@ class TrainingConfig:
                 raise ConfigError(f"training.{field.name} must be at least {least}; got {value}")
             if type(value) is float and not (math.isfinite(value) and value >= 0):
                 raise ConfigError(f"training.{field.name} must be 0 or above; got {value}")
+        if self.threads > 1024 or self.clip_norm == 0:
+            raise ConfigError("training.threads must be at most 1024, and training.clip_norm above 0")
         if max(self.warmup, self.final_learning_rate) > 1:
             raise ConfigError("training.warmup and training.final_learning_rate are shares: at most 1")
         if self.batch_size % self.micro_batch_size:
@@ -103,7 +105,7 @@ class RunConfig:
     size: str
     """The preset that the model began from."""
     minutes: float | None = None
-    """The time that `training.steps` was measured to fill."""
+    """The limit of time that `training.steps` was measured to keep."""
     model: ModelConfig
     """The shape of the model."""
     training: TrainingConfig

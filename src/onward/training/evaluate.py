@@ -15,8 +15,7 @@ from onward.data.batches import Batch, window_batch
 from onward.data.shards import TokenFile
 from onward.data.text import read_documents
 from onward.errors import ConfigError, DataError
-from onward.model.decoder import Decoder
-from onward.tokenizer import Tokenizer
+from onward.model.language_model import LanguageModel, tokenizer_of
 from onward.training.loss import summed_loss
 
 # Logits of one batch: 64 MiB in float32, enough to keep the processor busy.
@@ -51,12 +50,12 @@ class Evaluation:
 
 
 @torch.inference_mode()
-def evaluate(model: Decoder, tokenizer: Tokenizer, text: TokenFile, *, most_tokens: int | None = None) -> Evaluation:
+def evaluate(model: LanguageModel, text: TokenFile, *, most_tokens: int | None = None) -> Evaluation:
     """Predict every token of `text` once, in windows of the model's context that do not overlap.
 
     Args:
-        model: the model, in whatever type its weights are.
-        tokenizer: the one that the text was encoded with; it says how many bytes a token stands for.
+        model: any language model, with the tokenizer that the text was encoded with, which says how many bytes each
+            token stands for.
         text: the first token, an end token, is given; all others are predicted.
         most_tokens: of a longer text, only so many tokens are predicted, in windows at even distances.
     """
@@ -67,28 +66,29 @@ def evaluate(model: Decoder, tokenizer: Tokenizer, text: TokenFile, *, most_toke
     if most_tokens is not None and n_targets > most_tokens:
         at_even_distances = np.linspace(0, n_targets // length - 1, max(most_tokens // length, 1)).astype(int)
         starts = [starts[index] for index in at_even_distances]
+    tokenizer = tokenizer_of(model)
     byte_lengths = np.array([len(tokenizer.token_bytes(token)) for token in range(tokenizer.vocab_size)])
     byte_lengths[list(tokenizer.special_tokens.values())] = 0
     n_tokens = n_bytes = 0
     nats = 0.0
     for batch in _windows(text, starts, length, at_once=max(_LOGITS_AT_ONCE // (length * model.vocab_size), 1)):
-        tokens, targets, mask = to_tensors(batch, model.device)
+        tokens, targets, mask = to_tensors(batch, getattr(model, "device", "cpu"))
         nats += float(summed_loss(model(tokens), targets, mask))
         n_tokens += int(batch.loss_mask.sum())
         n_bytes += int(byte_lengths[batch.targets[batch.loss_mask]].sum())
     return Evaluation(n_tokens=n_tokens, n_bytes=max(n_bytes, 1), nats=nats)
 
 
-def evaluate_texts(model: Decoder, paths: Sequence[Path]) -> Evaluation:
+def evaluate_texts(model: LanguageModel, paths: Sequence[Path]) -> Evaluation:
     """Predict every token of text files and folders once; documents are led by the end token, as in training.
 
     Raises:
         ConfigError: the model has no tokenizer.
         DataError: a text that is missing, empty, or no text.
     """
-    tokenizer = model.tokenizer
-    if tokenizer is None or tokenizer.end_token is None:
-        raise ConfigError("the model has no tokenizer with an end token: set model.tokenizer")
+    tokenizer = tokenizer_of(model)
+    if tokenizer.end_token is None:
+        raise ConfigError("the model's tokenizer has no end token to lead a document with")
     documents = read_documents(paths)
     encoded = [tokenizer.encode_array(document, disallowed_special=()) for document in documents]
     end = [tokenizer.end_token]
@@ -100,7 +100,7 @@ def evaluate_texts(model: Decoder, paths: Sequence[Path]) -> Evaluation:
         vocab_size=tokenizer.vocab_size,
         n_bytes=sum(len(document.encode()) for document in documents),
     )
-    return evaluate(model, tokenizer, text)
+    return evaluate(model, text)
 
 
 def _windows(text: TokenFile, starts: Sequence[int], length: int, at_once: int) -> Iterator[Batch]:
@@ -112,6 +112,6 @@ def _windows(text: TokenFile, starts: Sequence[int], length: int, at_once: int) 
         yield window_batch(text, [start], len(text.tokens) - 1 - start)
 
 
-def to_tensors(batch: Batch, device: torch.device) -> tuple[Any, Any, Any]:
+def to_tensors(batch: Batch, device: torch.device | str) -> tuple[Any, Any, Any]:
     """Tokens, targets and loss mask of a batch as tensors (batch, pos) on `device`."""
     return tuple(torch.from_numpy(array).to(device) for array in (batch.tokens, batch.targets, batch.loss_mask))  # type: ignore[return-value]

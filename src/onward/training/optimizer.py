@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -10,6 +10,12 @@ from torch import Tensor, nn
 
 from onward.errors import CheckpointError
 from onward.training.config import TrainingConfig
+
+# What torch's optimizers remember of each parameter.
+_REMEMBERED: dict[type, tuple[str, ...]] = {
+    torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq"),
+    torch.optim.Muon: ("momentum_buffer",),
+}
 
 
 class Optimizer:
@@ -57,31 +63,37 @@ class Optimizer:
         """What the optimizers remember, as `parameter/key`."""
         return {
             f"{name}/{key}": value
-            for name, parameter in self._parameters.items()
-            for optimizer in self._optimizers
-            for key, value in optimizer.state.get(parameter, {}).items()
+            for optimizer, name in self._owners()
+            for key, value in optimizer.state.get(self._parameters[name], {}).items()
         }
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Remember what `state` says, as if the steps had been taken here.
 
         Raises:
-            CheckpointError: it names a parameter that the model does not have, or lacks one.
+            CheckpointError: it belongs to another model or another optimizer.
         """
-        groups = {
-            id(parameter): optimizer
-            for optimizer in self._optimizers
-            for group in optimizer.param_groups
-            for parameter in group["params"]
+        expected = {
+            f"{name}/{key}": torch.Size() if key == "step" else self._parameters[name].shape
+            for optimizer, name in self._owners()
+            for key in _REMEMBERED[type(optimizer)]
         }
-        names = {entry.rpartition("/")[0] for entry in state}
-        if names != self._parameters.keys():
-            odd = ", ".join(sorted(names ^ self._parameters.keys())[:3])
-            raise CheckpointError(f"the optimizer's state belongs to another model: it differs at {odd}")
-        for entry, value in state.items():
-            name, _, key = entry.rpartition("/")
-            parameter = self._parameters[name]
-            groups[id(parameter)].state[parameter][key] = value
+        found = {entry: value.shape for entry, value in state.items()}
+        if odd := sorted(dict(expected.items() ^ found.items())):
+            raise CheckpointError(
+                f"the optimizer's state belongs to another model or optimizer: it differs at {', '.join(odd[:3])}"
+            )
+        for optimizer, name in self._owners():
+            for key in _REMEMBERED[type(optimizer)]:
+                optimizer.state[self._parameters[name]][key] = state[f"{name}/{key}"]
+
+    def _owners(self) -> Iterator[tuple[torch.optim.Optimizer, str]]:
+        """Each parameter's name, with the optimizer that updates it."""
+        names = {id(parameter): name for name, parameter in self._parameters.items()}
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    yield optimizer, names[id(parameter)]
 
 
 def _kind(name: str, parameter: nn.Parameter) -> str:

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from onward.config import check, check_keys, from_dict, parse_assignments, read_toml
+from onward.config import check, from_dict, parse_assignments, read_toml
 from onward.data.shards import read_token_file, write_token_file
 from onward.data.text import read_documents, split_documents
-from onward.device import best_device
-from onward.errors import ConfigError, TokenizerError
+from onward.device import resolve_device
+from onward.errors import ConfigError, DataError, TokenizerError
 from onward.model.config import PRESETS, ModelConfig
 from onward.run import Run
 from onward.tokenizer import Tokenizer
@@ -24,6 +24,17 @@ from onward.training.options import TrainOptions
 from onward.training.recipe import DEFAULT_MINUTES, DEFAULT_SIZE, default_training, default_vocab_size, most_steps
 
 Say = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What was given, before the rest is chosen."""
+
+    size: str
+    minutes: float | None
+    model: dict[str, Any]
+    training: dict[str, Any]
+
 
 _UNKNOWN = 1 << 30  # steps, as long as nobody has measured how many fit
 
@@ -41,36 +52,50 @@ def prepare(run: Run, texts: Sequence[Path], options: TrainOptions, say: Say) ->
         ConfigError, DataError, TokenizerError: a setting or a text that cannot be used.
     """
     began = time.perf_counter()
-    model_settings, training_settings = gather_settings(options)
-    size = options.size or DEFAULT_SIZE
-    shape = {**PRESETS[size], **model_settings}
-    tokenizer = _prepare_tokens(run, texts, model_settings.get("vocab_size"), shape["d_model"], say)
+    asked = gather_settings(options)
+    shape = {**PRESETS[asked.size], **asked.model}
+    tokenizer = _prepare_tokens(run, texts, asked.model.get("vocab_size"), shape, say)
     n_tokens = len(read_token_file(run.training_tokens).tokens)
     model = from_dict(ModelConfig, {**shape, "vocab_size": tokenizer.vocab_size}, "model settings")
-    minutes = options.minutes or (None if "steps" in training_settings else DEFAULT_MINUTES)
-    values: dict[str, Any] = {"steps": _UNKNOWN, "device": best_device(), "threads": torch.get_num_threads()}
-    values |= default_training(model, training_settings.get("optimizer", "muon"), n_tokens) | training_settings
-    training = from_dict(TrainingConfig, values, "training settings")
-    config = RunConfig(texts=[str(path) for path in texts], size=size, minutes=minutes, model=model, training=training)
-    if "dtype" not in training_settings:
+    values: dict[str, Any] = {"steps": _UNKNOWN, "threads": torch.get_num_threads()}
+    values |= default_training(model, asked.training.get("optimizer", "muon"), n_tokens) | asked.training
+    values["device"] = resolve_device(asked.training.get("device", "auto"))
+    config = RunConfig(
+        texts=[str(path) for path in texts],
+        size=asked.size,
+        minutes=asked.minutes,
+        model=model,
+        training=from_dict(TrainingConfig, values, "training settings"),
+    )
+    if "dtype" not in asked.training:
         values["dtype"] = faster_dtype(run, config)
         config = dataclasses.replace(config, training=TrainingConfig(**values))
-    if minutes is not None:
-        steps, values["evaluation_tokens"] = fit_into(run, config, began + 60 * minutes)
-        values["steps"] = min(steps, most_steps(n_tokens, training.batch_size * model.context_length))
-        config = dataclasses.replace(config, training=TrainingConfig(**values))
+    if asked.minutes is not None:
+        deadline = began + 60 * asked.minutes
+        fitting, values["evaluation_tokens"] = fit_into(run, config, values.get("evaluate_every", 0), deadline)
+        worth = most_steps(n_tokens, config.training.batch_size * model.context_length)
+        if worth < fitting:
+            say(f"{worth:,} steps are enough: beyond five epochs the text would be learned by heart (--steps insists)")
+        config = dataclasses.replace(config, training=TrainingConfig(**values | {"steps": min(fitting, worth)}))
     config.save(run.config_file)
     say(_describe(config, n_tokens))
 
 
-def _prepare_tokens(run: Run, texts: Sequence[Path], vocab_size: int | None, d_model: int, say: Say) -> Tokenizer:
+def _prepare_tokens(
+    run: Run, texts: Sequence[Path], vocab_size: int | None, shape: dict[str, Any], say: Say
+) -> Tokenizer:
     """Split the text, train the tokenizer on the training part alone, and write both parts as token files."""
     documents = read_documents(texts)
     training, validation = split_documents(documents)
     n_bytes = sum(len(document.encode()) for document in training)
     say(f"text: {n_bytes:,} bytes to train on, {len(documents)} document{'s'[: len(documents) != 1]}")
+    if n_bytes < shape["context_length"]:
+        raise DataError(
+            f"the training text has {n_bytes} bytes, fewer than the context's {shape['context_length']} tokens; "
+            f"give more text, or a shorter context with --set model.context_length={max(1, n_bytes // 8)}"
+        )
     began = time.perf_counter()
-    tokenizer = Tokenizer.train_on(training, vocab_size=vocab_size or default_vocab_size(n_bytes, d_model))
+    tokenizer = Tokenizer.train_on(training, vocab_size=vocab_size or default_vocab_size(n_bytes, shape["d_model"]))
     tokenizer.save(run.tokenizer_file)
     n_tokens = [
         _write_tokens(path, part, tokenizer)
@@ -110,32 +135,37 @@ def _describe(config: RunConfig, n_tokens: int) -> str:
     )
 
 
-def gather_settings(options: TrainOptions) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The model's and the training's settings that were given: by file, then --set, then options of their own.
+def gather_settings(options: TrainOptions) -> Settings:
+    """What was given: by file, then --set, then options of their own.
 
     Raises:
         ConfigError: an unknown size, section or key, a value of a wrong type, or two options that exclude each other.
     """
-    if options.size is not None and options.size not in PRESETS:
-        raise ConfigError(f"there is no size {options.size!r}; there are {', '.join(PRESETS)}")
     if options.minutes is not None and options.steps is not None:
         raise ConfigError("--steps and --minutes exclude each other: give one of them")
-    if options.minutes is not None and not 0 < options.minutes < 1e6:
-        raise ConfigError(f"--minutes must be above 0; got {options.minutes}")
-    sources: list[tuple[str, dict[str, Any]]] = [("--set", parse_assignments(options.set))]
+    if options.resume and options.overwrite:
+        raise ConfigError("--resume and --overwrite exclude each other: give one of them")
+    file: dict[str, Any] = {}
     if options.config is not None:
-        sources.insert(0, (str(options.config), read_toml(options.config)))
-    model: dict[str, Any] = {}
-    training: dict[str, Any] = {}
-    for where, values in sources:
-        check_keys(RunConfig, values, where)
-        model |= check(ModelConfig, values.get("model", {}), f"{where}: model")
-        training |= check(TrainingConfig, values.get("training", {}), f"{where}: training")
+        file = check(RunConfig, read_toml(options.config), str(options.config), partial=True)
+    sections = parse_assignments(options.set)
+    if unknown := sections.keys() - {"model", "training"}:
+        raise ConfigError(f"--set takes model.KEY=VALUE and training.KEY=VALUE; got {sorted(unknown)[0]!r}")
+    model = file.get("model", {}) | check(ModelConfig, sections.get("model", {}), "--set model")
+    training = file.get("training", {}) | check(TrainingConfig, sections.get("training", {}), "--set training")
     if options.vocab_size is not None:
         model["vocab_size"] = options.vocab_size
     for name in ("seed", "steps", "checkpoint_every"):
         if (value := getattr(options, name)) is not None:
             training[name] = value
-    if options.minutes is not None:
+    minutes = options.minutes
+    if minutes is not None:
         training.pop("steps", None)
-    return model, training
+    elif "steps" not in training:
+        minutes = file.get("minutes", DEFAULT_MINUTES)
+    if minutes is not None and not 0 < minutes < 1e6:
+        raise ConfigError(f"--minutes must be above 0; got {minutes}")
+    size = options.size or file.get("size", DEFAULT_SIZE)
+    if size not in PRESETS:
+        raise ConfigError(f"there is no size {size!r}; there are {', '.join(PRESETS)}")
+    return Settings(size=size, minutes=minutes, model=model, training=training)

@@ -7,12 +7,13 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
 
 from onward.run import Metrics
 
 _SECONDS_BETWEEN_LINES = 10.0
 _SAMPLE_LINES = 5
+_WIDTH_WITH_BAR = 110
 
 
 class ProgressView:
@@ -25,11 +26,11 @@ class ProgressView:
         self._bits_per_byte: float | None = None
         self._first: Metrics | None = None
         self._last_line = 0.0
+        columns: list[ProgressColumn] = [TextColumn("step {task.completed:.0f}/{task.total:.0f}  {task.description}")]
+        if console.width >= _WIDTH_WITH_BAR:
+            columns.insert(0, BarColumn(bar_width=16))
         self._bar = Progress(
-            TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
-            BarColumn(),
-            TextColumn("{task.description}"),
-            TimeElapsedColumn(),
+            *columns,
             console=console,
             disable=not self._live,
         )
@@ -71,13 +72,13 @@ class ProgressView:
         self._console.print(escape(text), highlight=False, soft_wrap=True)
 
     def _figures(self, metrics: Metrics, first: Metrics) -> str:
-        """Loss, bits per byte, speed and time left, in one line."""
+        """Time left, loss, bits per byte and speed, in one line."""
         figures = [f"loss {metrics.loss:.3f}"]
         if self._bits_per_byte is not None:
             figures.append(f"validation {self._bits_per_byte:.3f} bits/byte")
         if metrics.step > first.step:
             seconds = metrics.seconds - first.seconds
+            left = int(seconds / (metrics.step - first.step) * (self._n_steps - metrics.step))
+            figures.insert(0, f"{left // 60}:{left % 60:02d} left")
             figures.append(f"{(metrics.tokens - first.tokens) / seconds:,.0f} tokens/s")
-            left = seconds / (metrics.step - first.step) * (self._n_steps - metrics.step)
-            figures.append(f"{int(left) // 60}:{int(left) % 60:02d} left")
         return "  ".join(figures)

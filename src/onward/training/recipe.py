@@ -14,17 +14,20 @@ DEFAULT_MINUTES = 3.0
 _MOST_EPOCHS = 5
 _FEWEST_STEPS = 256
 _MOST_TOKENS_A_STEP = 4096
+_SHORT = 8192
 
 
 def default_vocab_size(n_bytes: int, d_model: int) -> int:
     """About a token for every two thousand bytes of text, as a power of two from 512 to 32 times the model's width.
 
-    A larger vocabulary would cost a narrow model more time than all its blocks.
+    A larger vocabulary would cost a narrow model more time than all its blocks. A short text cannot fill 512.
 
     >>> default_vocab_size(1_003_854, d_model=128), default_vocab_size(100_000_000, d_model=128)
     (512, 4096)
     """
-    return 1 << max(min(round(math.log2(max(n_bytes, 1) / 2000)), int(math.log2(32 * d_model))), 9)
+    if n_bytes < _SHORT:
+        return 257 + n_bytes // 32
+    return 1 << max(min(round(math.log2(n_bytes / 2000)), int(math.log2(32 * d_model))), 9)
 
 
 def default_training(model: ModelConfig, optimizer: str, n_tokens: int) -> dict[str, Any]:

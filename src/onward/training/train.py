@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from onward.atomic import atomic_folder
+from onward.atomic import atomic_folder, remove_partial
 from onward.data.text import bundled_text
 from onward.errors import ConfigError, RunError
 from onward.plots import learning_curve
@@ -39,6 +38,8 @@ def train(*texts: str | Path, **options: Any) -> Run:
         RunError: the folder exists already, or another process trains in it.
         CheckpointError: the checkpoint to resume from is broken, or one cannot be saved.
         NonFiniteError: the loss is no longer finite.
+
+    >>> run = train("book.txt", minutes=3, out="runs/book")  # doctest: +SKIP
     """
     paths = {name: Path(options[name]) for name in ("out", "config") if options.get(name) is not None}
     return run_training([Path(text) for text in texts], TrainOptions(**options | paths))
@@ -57,9 +58,9 @@ def run_training(texts: Sequence[Path], options: TrainOptions) -> Run:
         _check_resumable(run, texts, options)
     else:
         _check_free(run, options.overwrite)
+        remove_partial(run.folder.absolute().parent)
         with atomic_folder(run.folder) as temporary:
             prepare(Run(temporary), sources, options, say)
-            _remove(run)  # only now that what replaces it is ready
     config = RunConfig.load(run.config_file)
     trainer = Trainer(run, config)
     with ProgressView(config.training.steps, console) as view:
@@ -71,17 +72,19 @@ def run_training(texts: Sequence[Path], options: TrainOptions) -> Run:
 
 def summary(run: Run, config: RunConfig) -> str:
     """What was made, where it is, and what to do with it next."""
-    figures = run.figures()
-    minutes, seconds = divmod(int(figures["seconds"]), 60)
-    return (
-        f"\n{run.folder}: {figures['step']:,} steps on {figures['tokens']:,} tokens in {minutes}:{seconds:02d} min\n"
-        f"  validation: {figures['validation_loss']:.3f} nats per token, "
-        f"{figures['validation_bits_per_byte']:.3f} bits per byte\n"
-        f"  model:      {run.checkpoint_folder(config.training.steps)}\n"
-        f"  curve:      {run.loss_picture}\n"
-        f"  samples:    {run.samples_file}\n"
-        f'\nnext: onward generate {run.folder} --prompt "..."'
-    )
+    lines = [f"\n{run.folder}: {config.training.steps:,} steps"]
+    if last := run.last_evaluation():
+        minutes, seconds = divmod(int(last.seconds), 60)
+        lines[0] += f" on {last.tokens:,} tokens in {minutes}:{seconds:02d} min"
+        lines.append(
+            f"  validation: {last.validation_loss:.3f} nats per token, "
+            f"{last.validation_bits_per_byte:.3f} bits per byte"
+        )
+        lines.append(f"  curve:      {run.loss_picture}")
+    lines.append(f"  model:      {run.checkpoint_folder(config.training.steps)}")
+    lines.append(f"  samples:    {run.samples_file}")
+    lines.append(f'\nnext: onward generate {run.folder} --prompt "..."')
+    return "\n".join(lines)
 
 
 def _stem(text: Path) -> str:
@@ -93,12 +96,14 @@ def _check_resumable(run: Run, texts: Sequence[Path], options: TrainOptions) -> 
     if not run.exists():
         raise RunError(f"there is no run in {run.folder} to resume; leave out --resume to begin one")
     config = RunConfig.load(run.config_file)
-    model, training = gather_settings(options)
-    given = {"minutes": options.minutes, "size": options.size, "texts": [str(text) for text in texts] or None}
-    asked = {**model, **training, **given}
+    settings = gather_settings(options)
+    given = {name: value for name in ("minutes", "size") if (value := getattr(options, name)) is not None}
+    asked = {**settings.model, **settings.training, **given}
     made = {**vars(config.model), **vars(config.training), **vars(config)}
+    if [text.resolve() for text in texts or map(Path, config.texts)] != [Path(text).resolve() for text in config.texts]:
+        asked["texts"] = [str(text) for text in texts]
     for name, value in asked.items():
-        if value is not None and value != made[name]:
+        if value != made[name]:
             raise ConfigError(
                 f"{run.folder} was begun with {name} = {made[name]}, not {value}; "
                 f"resume it without that, or give --overwrite to begin anew"
@@ -106,7 +111,7 @@ def _check_resumable(run: Run, texts: Sequence[Path], options: TrainOptions) -> 
 
 
 def _check_free(run: Run, overwrite: bool) -> None:
-    """Make sure that no run is replaced unasked, and that nothing but a run is ever replaced."""
+    """Make sure that no run is replaced unasked, or while it trains, and that nothing but a run is ever replaced."""
     if not run.folder.exists():
         return
     if not run.exists():
@@ -116,22 +121,19 @@ def _check_free(run: Run, overwrite: bool) -> None:
             f"{run.folder} exists already; go on with --resume, replace it with --overwrite, "
             f"or give another folder with --out"
         )
-
-
-def _remove(run: Run) -> None:
-    """Delete an older run, unless somebody trains in it."""
-    if run.exists():
-        with run.lock():
-            shutil.rmtree(run.folder)
+    with run.lock():
+        pass
 
 
 def _draw(run: Run) -> None:
     """Draw the learning curve."""
-    metrics = run.metrics()
+    metrics, last = run.metrics(), run.last_evaluation()
+    if last is None:
+        return
     evaluations = [(entry.step, entry.validation_loss) for entry in metrics if entry.validation_loss is not None]
     learning_curve(
         run.loss_picture,
-        title=f"{run.folder.name}: {run.figures()['validation_bits_per_byte']:.3f} bits per byte",
+        title=f"{run.folder.name}: {last.validation_bits_per_byte:.3f} bits per byte",
         training=([entry.step for entry in metrics], [entry.loss for entry in metrics]),
         validation=([step for step, _ in evaluations], [loss for _, loss in evaluations]),
     )

@@ -10,6 +10,7 @@ import torch
 
 from onward.data.batches import Batches
 from onward.data.shards import read_token_file
+from onward.device import resolve_device
 from onward.errors import CheckpointError, NonFiniteError
 from onward.generation.generator import generate
 from onward.model.decoder import Decoder
@@ -40,11 +41,12 @@ class Trainer:
     def __init__(self, run: Run, config: RunConfig) -> None:
         self.files = run
         self.config = config.training
+        # For the whole process: the order of the sums, and so the weights, depend on it.
         torch.set_num_threads(self.config.threads)
         self.model = Decoder(config.model)
         initialise(self.model, self.config.seed)
-        self.model.to(self.config.device)
-        self.tokenizer = self.model.tokenizer = Tokenizer.load(run.tokenizer_file)
+        self.model.to(resolve_device(self.config.device))
+        self.model.tokenizer = Tokenizer.load(run.tokenizer_file)
         self.optimizer = Optimizer(self.model, self.config)
         self.validation_text = read_token_file(run.validation_tokens)
         training_text = read_token_file(run.training_tokens)
@@ -91,13 +93,13 @@ class Trainer:
             tokens=self.state.tokens,
             seconds=self.state.seconds + time.perf_counter() - self._session_began,
             loss=loss,
-            learning_rate=share,
+            learning_rate_share=share,
             gradient_norm=gradient_norm,
         )
 
     def evaluate(self) -> Evaluation:
         """Predict the validation text."""
-        return evaluate(self.model, self.tokenizer, self.validation_text, most_tokens=self.config.evaluation_tokens)
+        return evaluate(self.model, self.validation_text, most_tokens=self.config.evaluation_tokens)
 
     def run(self, view: ProgressView) -> None:
         """Take every step that is left, beginning at the newest checkpoint; evaluate, sample and save on the way.
