@@ -52,7 +52,7 @@ def test_broken_files(tmp_path: Path) -> None:
         (b"", "is not a token file"),
         (b"hello" * 200, "is not a token file"),
         (whole[:100], "header of .* is broken"),
-        (whole[:520], "is cut short: 520 bytes of 600"),
+        (whole[:520], "is cut short: 520 bytes of 640"),
         (whole.replace(b'"n_tokens": 7', b'"n_tokens":-7'), "header of .* is broken"),
         (whole.replace(b'"n_tokens": 7', b'"n_tokens":{}'), "header of .* is broken"),
         (whole.replace(b'"dtype": "<u2"', b'"dtype": "<O8"'), "header of .* is broken"),

@@ -15,9 +15,9 @@ LOGITS = torch.tensor([0.1, 0.4, 0.2, 0.3]).log()
 
 def test_softmax_with_temperature_by_hand() -> None:
     """At temperature 1/2 the probabilities are squared, and made to sum to 1 again."""
-    expected = torch.tensor([0.01, 0.16, 0.04, 0.09]) / 0.3
-    torch.testing.assert_close(next_probabilities(LOGITS, Sampling(temperature=0.5)), expected)
-    torch.testing.assert_close(next_probabilities(LOGITS, Sampling(temperature=1)), LOGITS.exp())
+    expected = torch.tensor([0.01, 0.16, 0.04, 0.09], dtype=torch.float64) / 0.3
+    torch.testing.assert_close(next_probabilities(LOGITS, Sampling(temperature=0.5)), expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(next_probabilities(LOGITS, Sampling(temperature=1)), LOGITS.double().exp())
 
 
 def test_temperature_0_is_greedy_and_takes_the_first_of_equals() -> None:

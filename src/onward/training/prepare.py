@@ -143,8 +143,6 @@ def gather_settings(options: TrainOptions) -> Settings:
     """
     if options.minutes is not None and options.steps is not None:
         raise ConfigError("--steps and --minutes exclude each other: give one of them")
-    if options.resume and options.overwrite:
-        raise ConfigError("--resume and --overwrite exclude each other: give one of them")
     file: dict[str, Any] = {}
     if options.config is not None:
         file = check(RunConfig, read_toml(options.config), str(options.config), partial=True)

@@ -14,6 +14,7 @@ from onward.run import Metrics
 _SECONDS_BETWEEN_LINES = 10.0
 _SAMPLE_LINES = 5
 _WIDTH_WITH_BAR = 110
+_WIDTH_WITH_SPEED = 90
 
 
 class ProgressView:
@@ -78,7 +79,8 @@ class ProgressView:
             figures.append(f"validation {self._bits_per_byte:.3f} bits/byte")
         if metrics.step > first.step:
             seconds = metrics.seconds - first.seconds
-            left = int(seconds / (metrics.step - first.step) * (self._n_steps - metrics.step))
+            left = round(seconds / (metrics.step - first.step) * (self._n_steps - metrics.step))
             figures.insert(0, f"{left // 60}:{left % 60:02d} left")
-            figures.append(f"{(metrics.tokens - first.tokens) / seconds:,.0f} tokens/s")
+            if not self._live or self._console.width >= _WIDTH_WITH_SPEED:
+                figures.append(f"{(metrics.tokens - first.tokens) / seconds:,.0f} tokens/s")
         return "  ".join(figures)

@@ -52,6 +52,8 @@ def run_training(texts: Sequence[Path], options: TrainOptions) -> Run:
     def say(line: str) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
+    if options.resume and options.overwrite:
+        raise ConfigError("--resume and --overwrite exclude each other: give one of them")
     sources = texts or [bundled_text()]
     run = Run(options.out or Path("runs") / _stem(sources[0]))
     if options.resume:
