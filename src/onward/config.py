@@ -139,6 +139,13 @@ def check_format(values: dict[str, Any], version: int, where: str) -> None:
         )
 
 
+def fill_zeros(config: Any, **defaults: int) -> None:
+    """Give each field that is 0 its default, which depends on other fields; for a frozen config's `__post_init__`."""
+    for name, default in defaults.items():
+        if getattr(config, name) == 0:
+            object.__setattr__(config, name, default)
+
+
 def parse_assignments(assignments: list[str]) -> dict[str, dict[str, Any]]:
     """Parse `section.key=value` strings, as given to `--set`; the value is read as TOML, else as a plain string.
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Literal
 
+from onward.config import fill_zeros
 from onward.errors import ConfigError
 
 
@@ -59,20 +61,13 @@ class ModelConfig:
     """Share of what each sublayer adds that is dropped in training, against learning a small text by heart."""
 
     def __post_init__(self) -> None:
-        for name, default in (
-            ("n_kv_heads", self.n_heads),
-            ("d_head", self.d_model // max(self.n_heads, 1)),
-            ("d_mlp", 4 * self.d_model),
-        ):
-            if getattr(self, name) == 0:
-                object.__setattr__(self, name, default)
-        if self.d_value == 0:
-            object.__setattr__(self, "d_value", self.d_head)
+        d_head = self.d_head or self.d_model // max(self.n_heads, 1)
+        fill_zeros(self, n_kv_heads=self.n_heads, d_head=d_head, d_value=d_head, d_mlp=4 * self.d_model)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if type(value) is int and not 1 <= value <= 1 << 24:
                 raise ConfigError(f"model.{field.name} must be between 1 and {1 << 24}; got {value}")
-        if not self.rotary_theta > 0:
+        if not 0 < self.rotary_theta < math.inf:
             raise ConfigError(f"model.rotary_theta must be above 0; got {self.rotary_theta}")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"model.dropout must be at least 0 and below 1; got {self.dropout}")

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Literal
 
-from onward.config import check_format, from_dict, read_toml, to_dict, write_toml
+from onward.config import check_format, fill_zeros, from_dict, read_toml, to_dict, write_toml
 from onward.errors import ConfigError
 from onward.model.config import ModelConfig
 
@@ -68,14 +68,8 @@ class TrainingConfig:
     """Processor threads."""
 
     def __post_init__(self) -> None:
-        for name, default in (
-            ("micro_batch_size", self.batch_size),
-            ("evaluate_every", max(self.steps // 10, 1)),
-        ):
-            if getattr(self, name) == 0:
-                object.__setattr__(self, name, default)
-        if self.checkpoint_every == 0:
-            object.__setattr__(self, "checkpoint_every", self.evaluate_every)
+        every = self.evaluate_every or max(self.steps // 10, 1)
+        fill_zeros(self, micro_batch_size=self.batch_size, evaluate_every=every, checkpoint_every=every)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             least = 0 if field.name == "seed" else 1
