@@ -33,7 +33,7 @@ void Encoder::write_ids(std::string_view text, std::size_t begin, std::span<cons
     const auto& known = short_words_.first(word.hash);
     if (known.key == word.key && known.value.count <= 3) {
       // Three are written whatever there are: no branch to mispredict.
-      for (int k = 0; k < 3; ++k) to[written + k] = static_cast<Id>(known.value.ids[k]);
+      for (std::size_t k = 0; k < 3; ++k) to[written + k] = static_cast<Id>(known.value.ids[k]);
       written += known.value.count;
     } else {
       const std::span<const std::uint32_t> ids =

@@ -241,14 +241,13 @@ void Trainer::replace(Merge merge, const std::vector<std::uint32_t>& positions) 
 
 // The pairs (x, left) have become (x, id), and (right, y) have become (id, y).
 void Trainer::update_index(Merge merge) {
-  const auto [left, right, id] = merge;
   right_of_.drain([&](std::uint32_t after, const Neighbour& neighbour) {
-    lower(pair_key(right, after), neighbour.count);
-    if (may_merge(id, after)) index(pair_key(id, after), neighbour);
+    lower(pair_key(merge.right, after), neighbour.count);
+    if (may_merge(merge.id, after)) index(pair_key(merge.id, after), neighbour);
   });
   left_of_.drain([&](std::uint32_t before, const Neighbour& neighbour) {
-    lower(pair_key(before, left), neighbour.count);
-    if (may_merge(before, id)) index(pair_key(before, id), neighbour);
+    lower(pair_key(before, merge.left), neighbour.count);
+    if (may_merge(before, merge.id)) index(pair_key(before, merge.id), neighbour);
   });
 }
 

@@ -74,8 +74,8 @@ inline void add_multibyte(CharMasks& masks, const std::uint8_t* p) {
       return;
     }
     const std::uint64_t bits = ((std::uint64_t{1} << c.length) - 1) << at;
-    if (is_letter(c.char_class)) masks.letter |= bits;
-    if (c.char_class == CharClass::Number) masks.number |= bits;
+    masks.letter |= is_letter(c.char_class) ? bits : 0;
+    masks.number |= c.char_class == CharClass::Number ? bits : 0;
     rest &= ~bits;
   }
 }

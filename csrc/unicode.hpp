@@ -45,7 +45,15 @@ Char decode_multibyte(const std::uint8_t* p, std::size_t available);
 // UTF-8 sequence (overlong, surrogate, truncated, beyond U+10FFFF) is a character Other of
 // length 1.
 inline Char decode(const std::uint8_t* p, std::size_t available) {
-  if (*p < 0x80) return {1, kCharTable[*p]};
+  if (p[0] < 0x80) return {1, kCharTable[p[0]]};
+  // Nearly all others: valid sequences of two and three bytes.
+  const auto follows = [&](std::size_t i) { return i < available && (p[i] & 0xC0) == 0x80; };
+  if (p[0] >= 0xC2 && p[0] < 0xE0 && follows(1)) {
+    return {2, kCharTable[(p[0] & 0x1Fu) << 6 | (p[1] & 0x3Fu)]};
+  }
+  if (p[0] > 0xE0 && p[0] < 0xED && follows(1) && follows(2)) {
+    return {3, kCharTable[(p[0] & 0x0Fu) << 12 | (p[1] & 0x3Fu) << 6 | (p[2] & 0x3Fu)]};
+  }
   return detail::decode_multibyte(p, available);
 }
 

@@ -151,7 +151,7 @@ std::uint32_t WordMerger::Buckets::pop(Rank rank) {
     std::sort(bucket.positions.begin() + bucket.next, bucket.positions.end());
     bucket.sorted = true;
   }
-  return bucket.positions[bucket.next++];
+  return bucket.positions[static_cast<std::size_t>(bucket.next++)];
 }
 
 // After a word: all buckets are empty; their room is kept, as far as it is little.
@@ -166,7 +166,8 @@ void WordMerger::Buckets::reset() {
 
 Rank WordMerger::Buckets::first(Rank from) {
   for (std::size_t i = from / 64; i < waiting_.size(); ++i) {
-    if (waiting_[i] != 0) return static_cast<Rank>(i * 64 + std::countr_zero(waiting_[i]));
+    if (waiting_[i] != 0)
+      return static_cast<Rank>(i * 64) + static_cast<Rank>(std::countr_zero(waiting_[i]));
   }
   return kNoRank;
 }

@@ -70,8 +70,8 @@ class Tokenizer:
         Memory is bounded by the distinct words of the text.
 
         Args:
-            files: a path or paths of text files, plain or compressed (.gz, .xz, from Python 3.14 on .zst); of JSON Lines
-                (.jsonl), whose lines have a "text"; of folders, of which every .txt, .md and .jsonl is read.
+            files: a path or paths of text files, plain or compressed (.gz, .xz, from Python 3.14 on .zst); of JSON
+                Lines (.jsonl), whose lines have a "text"; of folders, of which every .txt, .md and .jsonl is read.
             vocab_size: how many tokens to have, the 256 bytes and the special tokens among them.
             special_tokens: tokens that stand for no text; they get the last ids.
             split_pattern: how text is cut into the words inside which tokens merge: "gpt2", "cl100k" (GPT-4),
