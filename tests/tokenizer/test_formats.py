@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import gzip
 import json
 from collections.abc import Callable
@@ -274,6 +275,14 @@ def test_merges_must_fit(document: dict[str, Any], tmp_path: Path) -> None:
     del document["model"]["vocab"]["~"]
     with pytest.raises(TokenizerError, match="the byte 0x7e is no token"):
         load(document | {"model": document["model"] | {"merges": []}}, tmp_path)
+
+
+def test_a_vocabulary_beyond_all_measure_is_refused(tokenizer: Tokenizer) -> None:
+    vocabulary = tokenizer._vocabulary
+    with pytest.raises(TokenizerError, match="2,097,481 tokens, expected fewer than 2,097,152"):
+        dataclasses.replace(vocabulary, tokens=vocabulary.tokens[:-1] + [b""] * (1 << 21), special_tokens={})
+    with pytest.raises(TokenizerError, match="merges, expected fewer than 2,097,152"):
+        dataclasses.replace(vocabulary, merges=vocabulary.merges * 30_000)
 
 
 @pytest.mark.parametrize(

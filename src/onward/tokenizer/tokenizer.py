@@ -21,10 +21,9 @@ from onward import _core
 from onward.errors import TokenizerError
 from onward.tokenizer.formats import RANKS_SUFFIX, load_vocabulary, save_ranks, save_tokenizer_json
 from onward.tokenizer.sources import count_words
-from onward.tokenizer.vocabulary import Vocabulary, vocabulary_from_merges
+from onward.tokenizer.vocabulary import MOST_TOKENS, Vocabulary, vocabulary_from_merges
 
 END_TOKEN = "<|endoftext|>"
-MOST_TOKENS = 1 << 31
 
 Ids = Sequence[int] | NDArray[np.integer]
 AllowedSpecial = Literal["none", "all"] | Collection[str]
@@ -415,9 +414,10 @@ def _check_sizes(vocab_size: int, special_tokens: Sequence[str]) -> None:
         except UnicodeEncodeError as error:
             raise TokenizerError(f"special token {i}: {_surrogate_message(error)}") from error
     least = 256 + len(special_tokens)
-    if not least <= vocab_size <= MOST_TOKENS:
+    if not least <= vocab_size < MOST_TOKENS:
         raise TokenizerError(
-            f"vocab_size is {vocab_size}, expected {least} (256 bytes, {len(special_tokens)} special) to {MOST_TOKENS}"
+            f"vocab_size is {vocab_size}, expected {least} (256 bytes, {len(special_tokens)} special) "
+            f"to {MOST_TOKENS - 1}"
         )
 
 

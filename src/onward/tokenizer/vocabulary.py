@@ -9,6 +9,9 @@ from typing import Any
 from onward._core import base_bytes
 from onward.errors import TokenizerError
 
+MOST_TOKENS = 1 << 21
+"""The core's bound, also on merges; the largest vocabularies in use have 2 ** 18 tokens."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Vocabulary:
@@ -28,6 +31,9 @@ class Vocabulary:
     """What Hugging Face's tokenizers add around a text, such as a start token; kept for them, not used here."""
 
     def __post_init__(self) -> None:
+        for what, items in (("tokens", self.tokens), ("merges", self.merges)):
+            if len(items) >= MOST_TOKENS:
+                raise TokenizerError(f"{len(items):,} {what}, expected fewer than {MOST_TOKENS:,}")
         self._check_tokens()
         self._check_merges()
 
