@@ -14,7 +14,6 @@
 #include <memory>
 #include <mutex>
 #include <tuple>
-#include <variant>
 
 #include "bpe_encode.hpp"
 #include "bpe_train.hpp"
@@ -108,7 +107,10 @@ class Bpe {
     return ints_.list_of(ids, vocabulary_.size());
   }
 
-  nb::bytes decode_array(const Ids& ids) const { return decode(std::span(ids.data(), ids.size())); }
+  // Of a copy: nobody can change it between the check and the use.
+  nb::bytes decode_array(const Ids& ids) const {
+    return decode({ids.data(), ids.data() + ids.size()});
+  }
 
   nb::bytes decode_list(const nb::list& list) const {
     std::vector<std::uint32_t> ids;
@@ -125,7 +127,7 @@ class Bpe {
   }
 
  private:
-  nb::bytes decode(std::span<const std::uint32_t> ids) const {
+  nb::bytes decode(const std::vector<std::uint32_t>& ids) const {
     std::size_t size = 0;
     {
       const nb::gil_scoped_release unlocked;
@@ -273,8 +275,6 @@ NB_MODULE(_core, m) {
     for (std::uint32_t id = 0; id < 256; ++id) bytes += static_cast<char>(byte_of_base_id(id));
     return nb::bytes(bytes.data(), bytes.size());
   });
-  m.def("find_invalid_utf8",
-        [](nb::bytes text) { return find_invalid_utf8({text.c_str(), text.size()}); });
 }
 
 }  // namespace

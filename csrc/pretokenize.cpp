@@ -8,6 +8,7 @@
 #include "scan_o200k.hpp"
 
 namespace onward {
+
 Pretokenizer::Pretokenizer(SplitPattern pattern, std::string_view text)
     : pattern_(pattern),
       text_(reinterpret_cast<const std::uint8_t*>(text.data())),
@@ -54,30 +55,48 @@ std::span<const std::size_t> Pretokenizer::next_ends() {
   return {};
 }
 
+namespace {
+
+// What stands on both sides of a place in a text; a character that is cut short is no sign.
+struct Border {
+  std::string_view text;
+
+  CharClass after(std::size_t at) const {
+    if (at >= text.size()) return CharClass::Other;
+    return decode(bytes() + at, text.size() - at).char_class;
+  }
+  CharClass before(std::size_t at) const {
+    std::size_t lead = at - 1;
+    while (lead > 0 && at - lead < 4 && (bytes()[lead] & 0xC0) == 0x80) --lead;
+    const Char c = decode(bytes() + lead, text.size() - lead);
+    return lead + c.length == at ? c.char_class : CharClass::Other;  // else a stray byte
+  }
+  bool sign_after(std::size_t at) const {
+    const Char c = decode(bytes() + at, text.size() - at);
+    return c.char_class == CharClass::Other && (c.length > 1 || bytes()[at] < 0x80);
+  }
+  const std::uint8_t* bytes() const { return reinterpret_cast<const std::uint8_t*>(text.data()); }
+};
+
+}  // namespace
+
 std::size_t safe_cut(SplitPattern pattern, std::string_view text, std::size_t from) {
   if (pattern == SplitPattern::Byte) return 0;
-  const auto* bytes = reinterpret_cast<const std::uint8_t*>(text.data());
-  // The classes of the characters on both sides; one that is cut short is Other.
-  const auto class_at = [&](std::size_t at) {
-    return at < text.size() ? decode(bytes + at, text.size() - at).char_class : CharClass::Other;
-  };
-  const auto class_before = [&](std::size_t at) {
-    std::size_t lead = at - 1;
-    while (lead > 0 && at - lead < 4 && (bytes[lead] & 0xC0) == 0x80) --lead;
-    return class_at(lead);
-  };
+  const bool signs_apart = pattern != SplitPattern::Whitespace;
+  const Border border{text};
   for (std::size_t cut = text.size(); cut-- > std::max(from, std::size_t{2});) {
-    // No word goes on from a letter or number to a blank and a letter, nor from one line to the
-    // next.
-    if (bytes[cut] == ' ') {
-      const CharClass before = class_before(cut);
-      const bool in_word = is_letter(before) || before == CharClass::Number;
-      if (in_word && is_letter(class_at(cut + 1))) return cut;
-    }
-    if (bytes[cut - 1] == '\n' && is_letter(class_at(cut)) &&
-        class_before(cut - 1) != CharClass::Space) {
+    // No word goes on from a letter or number to a blank and a letter, from one line to the next,
+    // or from a letter to a sign, unless that is an apostrophe.
+    const CharClass before = border.before(cut);
+    if (text[cut] == ' ' && (is_letter(before) || is_number(before)) &&
+        is_letter(border.after(cut + 1))) {
       return cut;
     }
+    if (text[cut - 1] == '\n' && is_letter(border.after(cut)) &&
+        !is_space(border.before(cut - 1))) {
+      return cut;
+    }
+    if (signs_apart && is_letter(before) && text[cut] != '\'' && border.sign_after(cut)) return cut;
   }
   return 0;
 }

@@ -100,6 +100,22 @@ def test_text_in_parts_is_the_text(text: str, lengths: list[int], pattern: str) 
     assert parts.train(500) == whole.train(500)
 
 
+@pytest.mark.parametrize("pattern", ["gpt2", "cl100k", "o200k", "smollm2", "whitespace"])
+@pytest.mark.parametrize("text", [CHINESE.replace("\n", ""), ENGLISH], ids=["chinese", "english"])
+def test_blocks_of_every_size_are_the_text(text: str, pattern: str) -> None:
+    data = text.encode()[:3000]
+    expected = _core.WordCounts(pattern)
+    expected.feed(data.decode("utf-8", "ignore"))
+    expected.end_text()
+    for size in (1, 2, 3, 7, 100, 999):
+        counts = _core.WordCounts(pattern)
+        for begin in range(0, len(data), size):
+            counts.feed(data.decode("utf-8", "ignore").encode()[begin : begin + size])
+        counts.end_text()
+        assert len(counts) == len(expected)
+        assert counts.train(400) == expected.train(400)
+
+
 def test_a_file_is_learned_as_its_text(tmp_path: Path) -> None:
     text = (ENGLISH + CHINESE) * 40  # several blocks
     file = tmp_path / "text.txt"
