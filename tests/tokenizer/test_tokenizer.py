@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from onward import _core
 from onward.errors import TokenizerError
 from onward.tokenizer import Tokenizer, reference
+from onward.tokenizer.tokenizer import Ids
 from onward.tokenizer.vocabulary import Vocabulary
 
 from .conftest import SHAKESPEARE, tricky_text
@@ -263,7 +264,9 @@ def test_any_ids_decode(tokenizer: Tokenizer, ids: list[int]) -> None:
     data = tokenizer.decode_bytes(ids)
     assert data == b"".join(tokenizer.token_bytes(id_) for id_ in ids)
     assert tokenizer.decode(ids) == data.decode("utf-8", "replace")
-    assert tokenizer.decode(np.array(ids, dtype=np.int64)) == tokenizer.decode(ids)
+    for dtype in (np.uint16, np.uint32, np.int64, np.uint64):
+        assert tokenizer.decode(np.array(ids, dtype=dtype)) == tokenizer.decode(ids)
+    assert tokenizer.decode(np.array(ids, dtype=np.uint16)[::-1]) == tokenizer.decode(ids[::-1])
     decoder = tokenizer.stream_decoder()
     parts = [decoder.push(id_) for id_ in ids]
     assert "".join(parts) + decoder.finish() == tokenizer.decode(ids)
@@ -304,12 +307,14 @@ def test_offsets_of_known_tokens(tokenizer: Tokenizer) -> None:
         ([1, 320], "id 320 at position 1 is not in the vocabulary, which has 0 to 319"),
         ([-1], "id -1 at position 0"),
         ([2**40], "id 1099511627776 at position 0"),
+        (np.array([5, 320], dtype=np.uint16), "id 320 at position 1"),
+        (np.array([2**32 + 1], dtype=np.uint64), "id 4294967297 at position 0"),
         ([10**30], "ids must be a list of integers"),
         (np.array([[1], [2]]), "got 2 dimensions of int64"),
         ([True], "of bool"),
     ],
 )
-def test_wrong_ids_are_refused(tokenizer: Tokenizer, ids: list[int], message: str) -> None:
+def test_wrong_ids_are_refused(tokenizer: Tokenizer, ids: Ids, message: str) -> None:
     for decode in (tokenizer.decode, tokenizer.decode_bytes, tokenizer.pieces):
         with pytest.raises(TokenizerError, match=message):
             decode(ids)

@@ -295,9 +295,11 @@ class Tokenizer:
 
     def decode_bytes(self, ids: Ids) -> bytes:
         """The bytes of the ids; as `decode`."""
-        if isinstance(ids, list):
-            with contextlib.suppress(IndexError):  # the other way says what is wrong
+        with contextlib.suppress(IndexError):  # the slower way says what is wrong
+            if isinstance(ids, list):
                 return self._bpe.decode(ids)
+            if isinstance(ids, np.ndarray) and ids.ndim == 1 and ids.dtype in (np.uint8, np.uint16, np.uint32):
+                return self._bpe.decode(np.ascontiguousarray(ids, dtype=np.uint32))
         return self._bpe.decode(self._checked(ids))
 
     def pieces(self, ids: Ids) -> list[str]:
