@@ -87,7 +87,8 @@ std::vector<MergeRow> rows_of(const std::vector<Merge>& merges) {
 // A tokenizer's vocabulary with encoders for as many threads as use it at once.
 class Bpe {
  public:
-  using Ids = nb::ndarray<const std::uint32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+  template <class Id>
+  using Ids = nb::ndarray<const Id, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
   using Merges = nb::ndarray<const std::uint32_t, nb::shape<-1, 3>, nb::c_contig, nb::device::cpu>;
 
   Bpe(std::string_view pattern, const std::vector<nb::bytes>& tokens,
@@ -108,7 +109,8 @@ class Bpe {
   }
 
   // Of a copy: nobody can change it between the check and the use.
-  nb::bytes decode_array(const Ids& ids) const {
+  template <class Id>
+  nb::bytes decode_array(const Ids<Id>& ids) const {
     return decode({ids.data(), ids.data() + ids.size()});
   }
 
@@ -254,7 +256,8 @@ NB_MODULE(_core, m) {
                     const std::vector<std::uint32_t>&>())
       .def("encode", &Bpe::encode_list)
       .def("encode_array", &Bpe::encode_array)
-      .def("decode", &Bpe::decode_array)
+      .def("decode", &Bpe::decode_array<std::uint16_t>)
+      .def("decode", &Bpe::decode_array<std::uint32_t>)
       .def("decode", &Bpe::decode_list);
   nb::class_<Counter>(m, "WordCounts")
       .def(nb::init<std::string_view>())

@@ -26,8 +26,8 @@ class Bpe:
     ) -> None: ...
     def encode(self, text: str | bytes, special: SpecialTokens, /) -> list[int]: ...
     def encode_array(self, text: str | bytes, special: SpecialTokens, /) -> NDArray[np.unsignedinteger]: ...
-    def decode(self, ids: NDArray[np.uint32] | list[int], /) -> bytes:
-        """IndexError if one is no id."""
+    def decode(self, ids: NDArray[np.integer] | list[int], /) -> bytes:
+        """Of arrays, those of uint16 and uint32; IndexError if one is no id."""
 
 class WordCounts:
     """The distinct words of any amount of text, counted."""

@@ -298,8 +298,8 @@ class Tokenizer:
         with contextlib.suppress(IndexError):  # the slower way says what is wrong
             if isinstance(ids, list):
                 return self._bpe.decode(ids)
-            if isinstance(ids, np.ndarray) and ids.ndim == 1 and ids.dtype in (np.uint8, np.uint16, np.uint32):
-                return self._bpe.decode(np.ascontiguousarray(ids, dtype=np.uint32))
+            if isinstance(ids, np.ndarray) and ids.ndim == 1 and ids.dtype in (np.uint16, np.uint32):
+                return self._bpe.decode(np.ascontiguousarray(ids))
         return self._bpe.decode(self._checked(ids))
 
     def pieces(self, ids: Ids) -> list[str]:
