@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: demo test check format bench build clean
+.PHONY: demo test check format bench fuzz build clean
 
 demo: $(VENV)/installed
 	$(BIN)/onward train --out runs/demo --overwrite
@@ -27,6 +27,12 @@ format: $(VENV)/installed-dev
 
 bench: $(VENV)/installed-dev
 	for benchmark in benchmarks/*.py; do $(BIN)/python $$benchmark || exit 1; done
+
+# The core under the address and undefined-behaviour sanitizers, on random text, for ten minutes.
+fuzz: $(VENV)/tools
+	$(BIN)/cmake -S . -B build/fuzz -G Ninja -DONWARD_FUZZ=ON
+	$(BIN)/cmake --build build/fuzz
+	build/fuzz/fuzz 600
 
 build: $(VENV)/installed
 
