@@ -223,3 +223,16 @@ def test_a_reader_that_leaves_early() -> None:
     command = f"{' '.join(ONWARD)} generate runs/book --max-tokens 500 | head -c 5"
     done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
     assert done.stderr == b""
+
+
+def test_a_tokenizer_on_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    printed = onward("tokenizer", "train", "book.txt", "--vocab-size", "300", "--out", "mine.json")
+    assert printed.startswith("mine.json: 300 tokens, learned in ")
+    lines = onward("tokenizer", "encode", "mine.json", "Line 7<|endoftext|>").splitlines()
+    assert lines[-2].split() == ["299", "'<|endoftext|>'"]
+    ids = [line.split()[0] for line in lines[:-1]]
+    assert onward("tokenizer", "decode", "mine.json", *ids) == "Line 7<|endoftext|>\n"
+    assert "id 300 at position 0 is not in the vocabulary" in fails(capsys, "tokenizer", "decode", "mine.json", "300")
+    Path("broken.json").write_text("{")
+    assert "broken.json" in fails(capsys, "tokenizer", "encode", "broken.json", "x")
+    assert "nowhere" in fails(capsys, "tokenizer", "encode", "nowhere", "x")

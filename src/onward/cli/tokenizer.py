@@ -3,22 +3,73 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
-app = App(name="tokenizer", help="Look at what a tokenizer makes of a text.")
+app = App(name="tokenizer", help="Train a tokenizer on its own, and look at what one makes of a text.")
+
+EncodedBy = Annotated[
+    Path,
+    Parameter(
+        help="A run folder, a tokenizer.json, a folder with GPT-2's encoder.json and vocab.bpe, or tiktoken ranks."
+    ),
+]
 
 
 @app.command
-def encode(tokenizer: Path, text: str, /) -> None:
-    """Show the pieces of a text and their ids.
+def train(
+    text: Path,
+    /,
+    *more: Path,
+    out: Path,
+    vocab_size: int = 8192,
+    split_pattern: str = "gpt2",
+    min_frequency: int = 1,
+    max_token_length: int | None = None,
+) -> None:
+    """Train a byte-pair tokenizer, and save it as a tokenizer.json.
+
+    ```
+    onward tokenizer train book.txt --vocab-size 4096 --out tokenizer.json
+    onward tokenizer train stories/ --split-pattern cl100k --out runs/tokenizer
+    ```
+
+    Args:
+        text: A file of text (plain, .gz, .xz, or .jsonl with a "text" a line), or a folder of them.
+        more: More of them.
+        out: The file, or the folder to put a tokenizer.json into.
+        vocab_size: Tokens in the vocabulary, the 256 bytes and <|endoftext|> among them.
+        split_pattern: How text is cut into words: gpt2, cl100k, o200k, llama3, smollm2, whitespace or byte.
+        min_frequency: How often a pair of tokens must occur to become a token.
+        max_token_length: The most bytes that a token may have.
+    """
+    import time
+
+    from onward.tokenizer import Tokenizer
+
+    began = time.perf_counter()
+    tokenizer = Tokenizer.train(
+        [text, *more],
+        vocab_size=vocab_size,
+        split_pattern=split_pattern,
+        min_frequency=min_frequency,
+        max_token_length=max_token_length,
+    )
+    tokenizer.save(out)
+    print(f"{out}: {tokenizer.vocab_size:,} tokens, learned in {time.perf_counter() - began:.1f} s")
+
+
+@app.command
+def encode(tokenizer: EncodedBy, text: str, /) -> None:
+    """Show the pieces of a text and their ids; the text of a special token becomes that token.
 
     ```
     onward tokenizer encode runs/demo "What light through yonder window breaks?"
     ```
 
     Args:
-        tokenizer: A run folder, a tokenizer.json, or a folder with GPT-2's encoder.json and vocab.bpe.
+        tokenizer: The tokenizer.
         text: What to encode.
     """
     from onward.tokenizer import Tokenizer
@@ -28,3 +79,20 @@ def encode(tokenizer: Path, text: str, /) -> None:
     for token, piece in zip(ids, loaded.pieces(ids), strict=True):
         print(f"{token:>7}  {piece!r}")
     print(f"{len(ids)} tokens for {len(text.encode())} bytes")
+
+
+@app.command
+def decode(tokenizer: EncodedBy, /, *ids: int) -> None:
+    """Show the text of ids.
+
+    ```
+    onward tokenizer decode runs/demo 54 83 80
+    ```
+
+    Args:
+        tokenizer: The tokenizer.
+        ids: The ids, one after the other.
+    """
+    from onward.tokenizer import Tokenizer
+
+    print(Tokenizer.load(tokenizer).decode(ids))
