@@ -40,6 +40,9 @@ app.command(tokenizer)
 def main() -> None:
     """Run the command; print what goes wrong in one line, and exit 1 (2 for a command that cannot be understood)."""
     console = Console(stderr=True)
+    # Threads that spin while they wait for each other make training several times slower as soon as anything else
+    # runs on the machine. OpenMP reads this when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Leave as after Ctrl-C, so that nothing half-written stays.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
