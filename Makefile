@@ -5,7 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: demo test check format bench fuzz build clean
+.PHONY: help demo test check format bench fuzz build clean
+
+help:
+	@echo "make demo    install, train on the bundled text, generate; leaves runs/demo"
+	@echo "make test    the whole test suite"
+	@echo "make check   linters and type checks"
+	@echo "make bench   the benchmarks"
+	@echo "make fuzz    ten minutes of random text for the core, under sanitizers"
 
 demo: $(VENV)/installed
 	$(BIN)/onward train --out runs/demo --overwrite

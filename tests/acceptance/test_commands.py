@@ -146,7 +146,7 @@ def test_minutes_are_measured_kept_and_obeyed() -> None:
 
 def test_a_config_file_of_another_run() -> None:
     onward(*TRAIN, "--steps", "3", "--set", "model.n_layers=1")
-    onward("train", "book.txt", "--config", "runs/book/run.toml", "--out", "runs/again")
+    onward("train", "--config", "runs/book/run.toml", "--out", "runs/again")
     weights = [Path("runs", run, "checkpoints/step-000003/model.safetensors") for run in ("book", "again")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
@@ -170,6 +170,7 @@ def test_bad_settings(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no size 'huge'; there are tiny, small" in fails(capsys, "train", "book.txt", "--size", "huge")
     assert "--minutes must be above 0" in fails(capsys, "train", "book.txt", "--minutes", "0")
     assert "exclude each other" in fails(capsys, "train", "book.txt", "--minutes", "1", "--steps", "9")
+    assert "model.d_model must be between 1 and" in fails(capsys, *TRAIN, "--set", "model.d_model=-4")
     assert "training.steps must be at least 1" in fails(capsys, *TRAIN, "--steps", "0")
     assert "(did you mean 'n_layers'?)" in fails(capsys, *TRAIN, "--set", "model.n_layer=3")
     assert "--set takes model.KEY=VALUE" in fails(capsys, *TRAIN, "--set", "modle.n_layers=3")

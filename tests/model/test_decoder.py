@@ -200,3 +200,9 @@ def test_dropout_is_for_training_alone() -> None:
     assert torch.equal(model(TOKENS), model(TOKENS))
     model.train()
     assert not torch.equal(model(TOKENS), model(TOKENS))
+
+
+@pytest.mark.parametrize("edit", [lambda activation: None, lambda activation: activation[:, :1], lambda activation: 0])
+def test_an_edit_that_returns_something_else_is_named(edit: Any) -> None:
+    with pytest.raises(ConfigError, match=r"the edit of blocks\.0\.mlp\.out must return a tensor of \(3, 12, 16\)"):
+        decoder()(TOKENS, hooks=Hooks(edit={"blocks.0.mlp.out": edit}))

@@ -33,7 +33,12 @@ def test_token_files_hold_the_text_and_the_tokenizer_has_not_seen_the_validation
     text = TINY_TEXT + "zyzyzyzyzy" * (len(TINY_TEXT) // 90)
     (tmp_path / "text.txt").write_text(text, encoding="utf-8")
     run = Run(tmp_path)
-    prepare(run, [tmp_path / "text.txt"], TrainOptions(size="tiny", steps=1, vocab_size=300), say=print)
+    prepare(
+        run,
+        [tmp_path / "text.txt"],
+        TrainOptions(size="tiny", steps=1, vocab_size=300, set=["training.dtype=float32"]),
+        say=print,
+    )
     tokenizer = Tokenizer.load(run.tokenizer_file)
     files = [read_token_file(path) for path in (run.training_tokens, run.validation_tokens)]
     assert "".join(tokenizer.decode(file.tokens[1:]) for file in files) == text

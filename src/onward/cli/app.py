@@ -48,7 +48,7 @@ def main() -> None:
     try:
         app(sys.argv[1:], exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        _complain(console, str(error).splitlines()[0] + "; see --help")
+        _complain(console, str(error).splitlines()[0].rstrip(".") + "; see --help")
         sys.exit(2)
     except OnwardError as error:
         _complain(console, str(error))

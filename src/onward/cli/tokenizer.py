@@ -17,6 +17,11 @@ EncodedBy = Annotated[
 ]
 
 
+def escaped(piece: str) -> str:
+    r"""The piece in quotes, on one line; a byte that is no whole character stays as it is written, \xc3 say."""
+    return repr(piece).replace(r"\\x", r"\x")
+
+
 @app.command
 def train(
     text: Path,
@@ -77,7 +82,7 @@ def encode(tokenizer: EncodedBy, text: str, /) -> None:
     loaded = Tokenizer.load(tokenizer)
     ids = loaded.encode(text, allowed_special="all")
     for token, piece in zip(ids, loaded.pieces(ids), strict=True):
-        print(f"{token:>7}  {piece!r}")
+        print(f"{token:>7}  {escaped(piece)}")
     print(f"{len(ids)} tokens for {len(text.encode())} bytes")
 
 

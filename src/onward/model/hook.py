@@ -37,7 +37,13 @@ class Hooks:
         """Take what passes at `name`, and return what goes on."""
         for pattern, edit in self.edit.items():
             if fnmatch.fnmatchcase(name, pattern):
-                activation = edit(activation)
+                edited = edit(activation)
+                if not isinstance(edited, Tensor) or edited.shape != activation.shape:
+                    got = tuple(edited.shape) if isinstance(edited, Tensor) else edited
+                    raise ConfigError(
+                        f"the edit of {name} must return a tensor of {tuple(activation.shape)}; got {got}"
+                    )
+                activation = edited
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.record):
             self.cache[name] = activation
         return activation

@@ -26,7 +26,8 @@ class TrainOptions:
     checkpoint_every: int | None = None
     """Steps between checkpoints. [default: a tenth of the run]"""
     config: Path | None = None
-    """A TOML file with the tables [model] and [training], such as another run's run.toml."""
+    """A TOML file with the tables [model] and [training], such as another run's run.toml, whose texts are taken too
+    unless others are given."""
     set: list[str] = dataclasses.field(default_factory=list)
     """One more setting, such as model.n_layers=6 or training.learning_rate=0.002; may be given again."""
     resume: bool = False

@@ -30,6 +30,7 @@ Say = Callable[[str], None]
 class Settings:
     """What was given, before the rest is chosen."""
 
+    texts: list[Path]
     size: str
     minutes: float | None
     model: dict[str, Any]
@@ -54,12 +55,16 @@ def prepare(run: Run, texts: Sequence[Path], options: TrainOptions, say: Say) ->
     began = time.perf_counter()
     asked = gather_settings(options)
     shape = {**PRESETS[asked.size], **asked.model}
+    # What makes no sense is refused before anything long begins.
+    from_dict(ModelConfig, {"vocab_size": 256, **shape}, "model settings")
+    from_dict(TrainingConfig, {"steps": _UNKNOWN, **asked.training}, "training settings")
+    device = resolve_device(asked.training.get("device", "auto"))
     tokenizer = _prepare_tokens(run, texts, asked.model.get("vocab_size"), shape, say)
     n_tokens = len(read_token_file(run.training_tokens).tokens)
     model = from_dict(ModelConfig, {**shape, "vocab_size": tokenizer.vocab_size}, "model settings")
     values: dict[str, Any] = {"steps": _UNKNOWN, "threads": torch.get_num_threads()}
     values |= default_training(model, asked.training.get("optimizer", "muon"), n_tokens) | asked.training
-    values["device"] = resolve_device(asked.training.get("device", "auto"))
+    values["device"] = device
     config = RunConfig(
         texts=[str(path) for path in texts],
         size=asked.size,
@@ -67,7 +72,9 @@ def prepare(run: Run, texts: Sequence[Path], options: TrainOptions, say: Say) ->
         model=model,
         training=from_dict(TrainingConfig, values, "training settings"),
     )
+    say(_describe_model(model))
     if "dtype" not in asked.training:
+        say("measuring how fast this machine trains it ...")
         values["dtype"] = faster_dtype(run, config)
         config = dataclasses.replace(config, training=TrainingConfig(**values))
     if asked.minutes is not None:
@@ -78,7 +85,7 @@ def prepare(run: Run, texts: Sequence[Path], options: TrainOptions, say: Say) ->
             say(f"{worth:,} steps are enough: beyond five epochs the text would be learned by heart (--steps insists)")
         config = dataclasses.replace(config, training=TrainingConfig(**values | {"steps": min(fitting, worth)}))
     config.save(run.config_file)
-    say(_describe(config, n_tokens))
+    say(_describe_training(config, n_tokens))
 
 
 def _prepare_tokens(
@@ -123,13 +130,17 @@ def _write_tokens(path: Path, documents: Sequence[str], tokenizer: Tokenizer) ->
     return sum(len(tokens) for tokens in encoded)
 
 
-def _describe(config: RunConfig, n_tokens: int) -> str:
-    """What was chosen, in two lines."""
-    model, training = config.model, config.training
-    epochs = training.steps * training.batch_size * model.context_length / n_tokens
+def _describe_model(model: ModelConfig) -> str:
     return (
         f"model: {model.n_layers} layers of width {model.d_model}, {model.n_heads} heads, "
-        f"context {model.context_length}\n"
+        f"context {model.context_length}"
+    )
+
+
+def _describe_training(config: RunConfig, n_tokens: int) -> str:
+    training = config.training
+    epochs = training.steps * training.batch_size * config.model.context_length / n_tokens
+    return (
         f"training: {training.steps:,} steps of {training.batch_size} windows ({epochs:.1f} epochs), "
         f"{training.dtype} on {training.device}, {training.threads} thread{'s'[: training.threads != 1]}"
     )
@@ -166,4 +177,5 @@ def gather_settings(options: TrainOptions) -> Settings:
     size = options.size or file.get("size", DEFAULT_SIZE)
     if size not in PRESETS:
         raise ConfigError(f"there is no size {size!r}; there are {', '.join(PRESETS)}")
-    return Settings(size=size, minutes=minutes, model=model, training=training)
+    texts = [Path(text) for text in file.get("texts", [])]
+    return Settings(texts=texts, size=size, minutes=minutes, model=model, training=training)

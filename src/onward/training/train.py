@@ -54,15 +54,19 @@ def run_training(texts: Sequence[Path], options: TrainOptions) -> Run:
 
     if options.resume and options.overwrite:
         raise ConfigError("--resume and --overwrite exclude each other: give one of them")
-    sources = texts or [bundled_text()]
+    sources = texts or gather_settings(options).texts or [bundled_text()]
     run = Run(options.out or Path("runs") / _stem(sources[0]))
     if options.resume:
         _check_resumable(run, texts, options)
     else:
         _check_free(run, options.overwrite)
         remove_partial(run.folder.absolute().parent)
-        with atomic_folder(run.folder) as temporary:
-            prepare(Run(temporary), sources, options, say)
+        try:
+            with atomic_folder(run.folder) as temporary:
+                prepare(Run(temporary), sources, options, say)
+        except KeyboardInterrupt:
+            say("stopped before the first step; nothing is kept")
+            raise
     config = RunConfig.load(run.config_file)
     trainer = Trainer(run, config)
     with ProgressView(config.training.steps, console) as view:
