@@ -15,7 +15,7 @@ from onward.training.evaluate import evaluate
 from onward.training.trainer import Trainer
 
 # Other work on the machine slows single steps down many times over, so that a few steps say nothing.
-_FEWEST_STEPS = 10
+_FEWEST_STEPS, _MOST_STEPS = 10, 60
 _SECONDS, _MOST_SECONDS = 1.5, 15.0
 _SAMPLE_TOKENS = 8192
 # The machine may get a little slower during the run, and it ends with a checkpoint and a picture.
@@ -76,7 +76,7 @@ def seconds_a_step(trainer: Trainer) -> float:
     """The time that a step takes when little else runs: the lower quartile, of a trainer that is thrown away."""
     trainer.step()
     seconds: list[float] = []
-    while sum(seconds) < (_SECONDS if len(seconds) >= _FEWEST_STEPS else _MOST_SECONDS):
+    while len(seconds) < _MOST_STEPS and sum(seconds) < (_SECONDS if len(seconds) >= _FEWEST_STEPS else _MOST_SECONDS):
         began = time.perf_counter()
         trainer.step()
         seconds.append(time.perf_counter() - began)

@@ -37,7 +37,7 @@ class Settings:
     training: dict[str, Any]
 
 
-_UNKNOWN = 1 << 30  # steps, as long as nobody has measured how many fit
+_UNKNOWN = 1000  # steps, as long as nobody has measured how many fit: enough for learning rates as in a real run
 
 
 def prepare(run: Run, texts: Sequence[Path], options: TrainOptions, say: Say) -> None:
