@@ -36,7 +36,7 @@ def test_token_files_hold_the_text_and_the_tokenizer_has_not_seen_the_validation
     prepare(
         run,
         [tmp_path / "text.txt"],
-        TrainOptions(size="tiny", steps=1, vocab_size=300, set=["training.dtype=float32"]),
+        TrainOptions(size="tiny", steps=1, vocab_size=300),
         say=print,
     )
     tokenizer = Tokenizer.load(run.tokenizer_file)
