@@ -183,6 +183,8 @@ def _checked(value: Any, annotation: Any, where: str) -> Any:
             raise ConfigError(f"{where} must be a list; got {value!r}")
         return [_checked(item, arguments[0], where) for item in value]
     if dataclasses.is_dataclass(annotation):
+        if isinstance(value, typing.cast("type", annotation)):
+            return value
         if not isinstance(value, dict):
             raise ConfigError(f"{where} must be a table of keys; got {value!r}")
         return from_dict(typing.cast("type", annotation), value, where)

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from onward.model.attention import Attention, causal_mask
+from onward.model.attention import Attention
 from onward.model.config import ModelConfig
 from onward.model.language_model import Pass
+from onward.model.mask import causal_mask
 
 POSITIONS = torch.arange(7).unsqueeze(0)
 

@@ -6,29 +6,21 @@ import math
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from onward.model.config import ModelConfig
 from onward.model.hook import HookPoint
 from onward.model.language_model import Pass
 from onward.model.linear import Linear
+from onward.model.mask import causal_mask
 from onward.model.norm import make_norm
 
 _LONGEST_EXPLICIT = 512
 
 
-def causal_mask(n_queries: int, n_keys: int, device: torch.device | None = None) -> Bool[Tensor, "q_pos k_pos"]:
-    """True where a query may see a key: its own position and those before it, the queries being the last of the keys.
-
-    >>> causal_mask(2, 3).int().tolist()
-    [[1, 1, 0], [1, 1, 1]]
-    """
-    return torch.ones(n_queries, n_keys, dtype=torch.bool, device=device).tril(n_keys - n_queries)
-
-
 class Attention(nn.Module):
-    """Causal self-attention with many heads (Vaswani et al., 2017, section 3.2).
+    """Self-attention with many heads (Vaswani et al., 2017, section 3.2).
 
     Hooks: `q` and `k` (batch, head, pos, d_head), normed and turned as the scores see them; `v` and `z`
     (batch, head, pos, d_value); `scores` and `pattern` (batch, head, q_pos, k_pos), before and after the softmax;
@@ -38,6 +30,7 @@ class Attention(nn.Module):
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         self.layer = layer
+        self.is_causal = config.attention == "causal"
         self.n_heads, self.n_kv_heads = config.n_heads, config.n_kv_heads
         self.q_proj = Linear(config.d_model, config.n_heads * config.d_head, bias=config.bias)
         self.k_proj = Linear(config.d_model, config.n_kv_heads * config.d_head, bias=config.bias)
@@ -82,7 +75,7 @@ class Attention(nn.Module):
             k,
             v,
             attn_mask=shared.visible,
-            is_causal=shared.visible is None and q.shape[2] > 1,
+            is_causal=self.is_causal and shared.visible is None and q.shape[2] > 1,
             enable_gqa=self.n_kv_heads != self.n_heads,
         )
 
@@ -96,13 +89,16 @@ class Attention(nn.Module):
         """The same step by step, for the eye and for hooks: scores, mask, softmax, pattern, z."""
         groups = self.n_heads // self.n_kv_heads
         k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
-        visible = shared.visible
-        if visible is None:
-            visible = causal_mask(q.shape[2], k.shape[2], q.device)
         scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
-        scores = self.hook_scores(scores.masked_fill(~visible, -torch.inf), shared.hooks)
-        pattern = self.hook_pattern(scores.softmax(dim=-1), shared.hooks)
-        return pattern.to(v.dtype) @ v
+        visible = shared.visible
+        if visible is None and self.is_causal:
+            visible = causal_mask(q.shape[2], k.shape[2], q.device)
+        if visible is not None:
+            scores = scores.masked_fill(~visible, -torch.inf)
+        pattern = self.hook_scores(scores, shared.hooks).softmax(dim=-1)
+        if shared.visible is not None:  # a query from which a given mask hides every key has a pattern of 0
+            pattern = pattern.masked_fill(~shared.visible.any(dim=-1, keepdim=True), 0.0)
+        return self.hook_pattern(pattern, shared.hooks).to(v.dtype) @ v
 
     def _is_explicit(self, q: Tensor, k: Tensor, shared: Pass) -> bool:
         """Whether scores and pattern are made one by one: where they are watched, and where that is faster."""

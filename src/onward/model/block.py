@@ -9,7 +9,7 @@ from onward.model.attention import Attention
 from onward.model.config import ModelConfig
 from onward.model.hook import HookPoint
 from onward.model.language_model import Pass
-from onward.model.mlp import MLP
+from onward.model.mlp import make_mlp
 from onward.model.norm import make_norm
 
 
@@ -24,7 +24,7 @@ class PreNormBlock(nn.Module):
         self.attn_norm = make_norm(config, config.d_model)
         self.attn = Attention(config, layer)
         self.mlp_norm = make_norm(config, config.d_model)
-        self.mlp = MLP(config)
+        self.mlp = make_mlp(config)
         self.dropout = nn.Dropout(config.dropout)
         self.hook_resid_pre = HookPoint()
         self.hook_resid_mid = HookPoint()

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import Any, Literal
 
-from onward.config import fill_zeros
+from onward.config import check, fill_zeros, from_dict
 from onward.errors import ConfigError
 
 
@@ -38,17 +38,25 @@ class ModelConfig:
     d_value: int = 0
     """Size of a value; 0: d_head."""
     d_mlp: int = 0
-    """Width of the feedforward layer; 0: 4 d_model."""
-    activation: Literal["relu", "gelu", "relu_squared"] = "relu_squared"
-    """The feedforward layer's nonlinearity; gelu is GPT-2's tanh form."""
-    norm: Literal["layer", "rms"] = "rms"
-    """LayerNorm, or RMSNorm without a gain."""
+    """Width of the feedforward layer; 0: 4 d_model, or 8/3 d_model, rounded up to a multiple of 32, for swiglu."""
+    activation: Literal["relu", "gelu", "relu_squared", "swiglu"] = "relu_squared"
+    """The feedforward layer's nonlinearity; gelu is GPT-2's tanh form, swiglu Llama's gated unit."""
+    norm: Literal["layer", "rms", "rms_gain"] = "rms"
+    """LayerNorm, or RMSNorm without or with a learned gain."""
+    norm_epsilon: float = 1e-5
+    """What is added to the variance or the mean square before its root, so that no norm divides by 0."""
     norm_order: Literal["pre", "post"] = "pre"
     """Norm before each sublayer (GPT-2), or after each sum (Vaswani et al.)."""
     positions: Literal["learned", "sinusoidal", "rotary"] = "rotary"
     """How the model knows where a token stands."""
     rotary_theta: float = 10_000.0
     """Base of the rotary frequencies."""
+    attention: Literal["causal", "full"] = "causal"
+    """Whether a position sees itself and those before it, as text is generated, or all (no generation, no cache)."""
+    window: int = 0
+    """A position sees itself and the window - 1 positions before it; 0: all before it."""
+    embed_scale: bool = False
+    """Embeddings times sqrt(d_model), before positions are added (Vaswani et al.)."""
     embed_norm: bool = True
     """Norm on the embeddings, before the first block."""
     qk_norm: bool = True
@@ -57,26 +65,84 @@ class ModelConfig:
     """Biases in the linear layers and the norms."""
     tied_embeddings: bool = False
     """Whether embed and unembed are one matrix."""
+    unembed_bias: bool = False
+    """A bias for every token in the final linear layer."""
     dropout: float = 0.0
     """Share of what each sublayer adds that is dropped in training, against learning a small text by heart."""
+    embed_dropout: float = 0.0
+    """Share of what enters the first block that is dropped in training."""
 
     def __post_init__(self) -> None:
+        for name, value in check(ModelConfig, vars(self), "model").items():
+            object.__setattr__(self, name, value)
+        if not self.d_head and self.d_model % max(self.n_heads, 1):
+            raise ConfigError(
+                f"model.d_model = {self.d_model} is not a multiple of n_heads = {self.n_heads}; "
+                f"change one of them, or give d_head"
+            )
         d_head = self.d_head or self.d_model // max(self.n_heads, 1)
-        fill_zeros(self, n_kv_heads=self.n_heads, d_head=d_head, d_value=d_head, d_mlp=4 * self.d_model)
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if type(value) is int and not 1 <= value <= 1 << 24:
-                raise ConfigError(f"model.{field.name} must be between 1 and {1 << 24}; got {value}")
-        if not 0 < self.rotary_theta < math.inf:
-            raise ConfigError(f"model.rotary_theta must be above 0; got {self.rotary_theta}")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"model.dropout must be at least 0 and below 1; got {self.dropout}")
-        if self.n_heads % self.n_kv_heads:
-            raise ConfigError(f"model.n_heads = {self.n_heads} is not a multiple of n_kv_heads = {self.n_kv_heads}")
-        if self.positions == "rotary" and self.d_head % 2:
-            raise ConfigError(f"rotary positions turn pairs of numbers: model.d_head = {self.d_head} must be even")
-        if self.positions == "sinusoidal" and self.d_model % 2:
-            raise ConfigError(f"sinusoidal positions come in pairs: model.d_model = {self.d_model} must be even")
+        d_mlp = 32 * math.ceil(self.d_model / 12) if self.activation == "swiglu" else 4 * self.d_model
+        fill_zeros(self, n_kv_heads=self.n_heads, d_head=d_head, d_value=d_head, d_mlp=d_mlp)
+        _refuse_out_of_range(self)
+        _refuse_contradictions(self)
+
+
+def _refuse_out_of_range(config: ModelConfig) -> None:
+    for field in dataclasses.fields(config):
+        value, least = getattr(config, field.name), 0 if field.name == "window" else 1
+        if type(value) is int and not least <= value <= 1 << 24:
+            raise ConfigError(f"model.{field.name} must be between {least} and {1 << 24}; got {value}")
+    for name in ("rotary_theta", "norm_epsilon"):
+        if not 0 < getattr(config, name) < math.inf:
+            raise ConfigError(f"model.{name} must be above 0; got {getattr(config, name)}")
+    for name in ("dropout", "embed_dropout"):
+        if not 0 <= getattr(config, name) < 1:
+            raise ConfigError(f"model.{name} must be at least 0 and below 1; got {getattr(config, name)}")
+
+
+def _refuse_contradictions(config: ModelConfig) -> None:
+    """Refuse values that are fine one by one, and together mean nothing."""
+    rotary = config.positions == "rotary"
+    smallest_normed = min(config.d_model, config.d_head if config.qk_norm else config.d_model)
+    contradictions = (
+        (
+            config.n_heads % config.n_kv_heads != 0,
+            f"n_heads = {config.n_heads} is not a multiple of n_kv_heads = {config.n_kv_heads}: "
+            f"each head of keys serves as many heads of queries",
+        ),
+        (
+            rotary and config.d_head % 2 != 0,
+            f"positions = rotary turns pairs of numbers: d_head = {config.d_head} must be even",
+        ),
+        (
+            config.positions == "sinusoidal" and config.d_model % 2 != 0,
+            f"positions = sinusoidal has a cosine for every sine: d_model = {config.d_model} must be even",
+        ),
+        (
+            not rotary and config.rotary_theta != ModelConfig.rotary_theta,
+            f"rotary_theta = {config.rotary_theta} turns nothing, since positions = {config.positions}",
+        ),
+        (
+            config.window > 0 and config.attention == "full",
+            f"window = {config.window} looks back from a position, but attention = full looks both ways",
+        ),
+        (
+            config.window > config.context_length,
+            f"window = {config.window} is wider than context_length = {config.context_length}; 0 is no window",
+        ),
+        (
+            config.embed_scale and config.embed_norm and rotary,
+            "embed_scale changes nothing, since embed_norm norms the embeddings at once",
+        ),
+        (
+            config.norm == "layer" and smallest_normed == 1,
+            f"norm = layer makes 0 of a single number: d_model = {config.d_model}, and d_head = {config.d_head} "
+            f"where there is a qk_norm, must be above 1",
+        ),
+    )
+    for contradicts, reason in contradictions:
+        if contradicts:
+            raise ConfigError(f"model.{reason}")
 
 
 _GPT2: dict[str, Any] = {
@@ -111,4 +177,4 @@ def preset(name: str, **changes: Any) -> ModelConfig:
     """
     if name not in PRESETS:
         raise ConfigError(f"there is no size {name!r}; there are {', '.join(PRESETS)}")
-    return ModelConfig(**{**PRESETS[name], **changes})
+    return from_dict(ModelConfig, {**PRESETS[name], **changes}, f"size {name}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from onward.data.text import document_tokens
@@ -17,6 +18,7 @@ from onward.model.hook import HookPoint, Hooks, name_hook_points
 from onward.model.kv_cache import KVCache
 from onward.model.language_model import Pass, tokenizer_of
 from onward.model.linear import Embedding, Linear
+from onward.model.mask import visible_keys
 from onward.model.norm import make_norm
 from onward.model.position import RotaryPositions, SinusoidalPositions
 from onward.tokenizer import Tokenizer
@@ -43,9 +45,10 @@ class Decoder(nn.Module):
         self.position_embed = _added_positions(config)
         self.rotary = RotaryPositions(config) if config.positions == "rotary" else None
         self.embed_norm = make_norm(config, config.d_model) if config.embed_norm else nn.Identity()
+        self.embed_dropout = nn.Dropout(config.embed_dropout)
         self.blocks = nn.ModuleList(BLOCKS[config.norm_order](config, layer) for layer in range(config.n_layers))
         self.final_norm = make_norm(config, config.d_model) if config.norm_order == "pre" else nn.Identity()
-        self.unembed = Linear(config.d_model, config.vocab_size, bias=False)
+        self.unembed = Linear(config.d_model, config.vocab_size, bias=config.unembed_bias)
         if config.tied_embeddings:
             self.unembed.weight = self.embed.weight
         self.hook_embed = HookPoint()
@@ -63,9 +66,18 @@ class Decoder(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
     def start(self, batch: int, source: Any = None) -> KVCache:
-        """An empty KV cache for `batch` rows; a decoder reads no source."""
+        """An empty KV cache for `batch` rows; a decoder reads no source.
+
+        Raises:
+            ConfigError: a source, or a model that keeps no cache and generates nothing, since its attention is full.
+        """
         if source is not None:
             raise ConfigError("a Decoder reads no source; give the text as the prompt")
+        if self.config.attention == "full":
+            raise ConfigError(
+                "a model with attention = full generates nothing: what each position holds depends on those after it, "
+                "so nothing can be kept in a cache; use attention = causal"
+            )
         return KVCache(self.config, batch, self.device, self.embed.weight.dtype)
 
     def forward(
@@ -74,18 +86,31 @@ class Decoder(nn.Module):
         state: KVCache | None = None,
         last_only: bool = False,
         hooks: Hooks | None = None,
+        mask: Bool[Tensor, "#batch pos k_pos"] | None = None,
     ) -> Float[Tensor, "batch out_pos vocab"]:
         """Logits at each position for the token at the next, or at the last position alone (out_pos = 1).
 
+        Args:
+            tokens: ids of the vocabulary.
+            state: what came before, from `start`; these tokens are added to it.
+            last_only: whether the last position's logits are enough.
+            hooks: what is recorded or edited on the way.
+            mask: True where a query may see a key. It can only hide: a causal model stays causal, a window a window.
+                With a state, the keys are all those in it and the new ones. A query that sees no key gathers nothing.
+
         Raises:
             ContextLengthError: more tokens, those in the state included, than the context has room for.
-            ConfigError: a hook names a place that the model does not have.
+            ConfigError: a hook names a place that the model does not have, or the mask has another shape or type.
         """
-        resid = self.resid(tokens, state, hooks)
+        resid = self.resid(tokens, state, hooks, mask)
         return self.unembed(resid[:, -1:] if last_only else resid)
 
     def resid(
-        self, tokens: Int[Tensor, "batch pos"], state: KVCache | None = None, hooks: Hooks | None = None
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        state: KVCache | None = None,
+        hooks: Hooks | None = None,
+        mask: Bool[Tensor, "#batch pos k_pos"] | None = None,
     ) -> Float[Tensor, "batch pos d_model"]:
         """The residual stream after the last block and the final norm: what `unembed` takes."""
         n_tokens = tokens.shape[1]
@@ -94,22 +119,24 @@ class Decoder(nn.Module):
         if hooks is not None:
             hooks.check(self.hook_names)
         if state is None:
-            positions, visible = torch.arange(n_tokens, device=tokens.device).unsqueeze(0), None
+            positions, n_keys = torch.arange(n_tokens, device=tokens.device).unsqueeze(0), n_tokens
         else:
-            positions = state.positions(n_tokens)
-            visible = state.visible(positions)
+            positions, n_keys = state.positions(n_tokens), max(state.lengths) + n_tokens
         shared = Pass(
             positions=positions,
-            visible=visible,
+            visible=visible_keys(self.config, positions, n_keys, len(tokens), mask),
             rotation=self.rotary(positions) if self.rotary is not None else None,
             kv_cache=state,
             hooks=hooks,
         )
 
-        resid = self.hook_embed(self.embed(tokens), shared.hooks)
+        resid = self.embed(tokens)
+        if self.config.embed_scale:
+            resid = resid * math.sqrt(self.config.d_model)
+        resid = self.hook_embed(resid, shared.hooks)
         if self.position_embed is not None:
             resid = resid + self.position_embed(positions)
-        resid = self.embed_norm(resid)
+        resid = self.embed_dropout(self.embed_norm(resid))
         for block in self.blocks:
             resid = block(resid, shared)
         if state is not None:

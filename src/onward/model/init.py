@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from onward.model.config import ModelConfig
 from onward.model.decoder import Decoder
 from onward.model.linear import Embedding, Linear
-from onward.model.norm import LayerNorm
+from onward.model.norm import LayerNorm, RMSNorm
 
 
 @torch.no_grad()
@@ -16,22 +17,25 @@ def initialise(model: Decoder, seed: int) -> None:
 
     | parameter                | value                                                                    |
     |--------------------------|--------------------------------------------------------------------------|
-    | embed, learned positions | normal; standard deviation 0.02, or 1 for an untied embed with a norm    |
+    | embed                    | normal; standard deviation 1 before a norm if untied, 1 / sqrt(columns)  |
+    |                          | before a scale by sqrt(columns), otherwise 0.02                          |
+    | learned positions        | normal, standard deviation 0.02                                          |
     | unembed                  | 0 (unless it is tied): all tokens are equally likely at first            |
     | o_proj, down_proj        | 0: each block begins as the identity                                     |
     | other linear layers      | normal, standard deviation 0.5 / sqrt(columns): 0.018 at GPT-2's width   |
     | biases                   | 0                                                                        |
-    | LayerNorm                | weight 1, bias 0                                                         |
+    | norms                    | weight 1, bias 0                                                         |
 
     Sources: Radford et al., 2018 (0.02); Zhang et al., Fixup, 2019 (zero at the end of each branch).
     """
     generator = torch.Generator().manual_seed(seed)
     config = model.config
     for name, module in model.named_modules():
-        if isinstance(module, LayerNorm):
-            nn.init.ones_(module.weight)
+        if isinstance(module, (LayerNorm, RMSNorm)):
+            if module.weight is not None:
+                nn.init.ones_(module.weight)
         elif isinstance(module, Embedding):
-            std = 1.0 if name == "embed" and config.embed_norm and not config.tied_embeddings else 0.02
+            std = _embed_std(config) if name == "embed" else 0.02
             nn.init.normal_(module.weight, std=std, generator=generator)
         elif isinstance(module, Linear) and name.endswith(("o_proj", "down_proj")):
             nn.init.zeros_(module.weight)
@@ -43,3 +47,9 @@ def initialise(model: Decoder, seed: int) -> None:
         bias = getattr(module, "bias", None)
         if isinstance(bias, nn.Parameter):
             nn.init.zeros_(bias)
+
+
+def _embed_std(config: ModelConfig) -> float:
+    if config.embed_scale:
+        return config.d_model**-0.5
+    return 1.0 if config.embed_norm and not config.tied_embeddings else 0.02

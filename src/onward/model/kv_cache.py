@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from onward.errors import ContextLengthError
@@ -23,8 +23,8 @@ class KVCache:
         self.lengths = [0] * batch
         self.context_length = config.context_length
 
-    def positions(self, n_tokens: int) -> Int[Tensor, "batch pos"]:
-        """Where the next `n_tokens` of each row stand.
+    def positions(self, n_tokens: int) -> Int[Tensor, "#batch pos"]:
+        """Where the next `n_tokens` of each row stand; one row where that is the same in all.
 
         Raises:
             ContextLengthError: there is no room for them.
@@ -34,16 +34,10 @@ class KVCache:
                 f"{max(self.lengths)} tokens and {n_tokens} more are over the context of {self.context_length}; "
                 f"give fewer tokens, or a new state"
             )
-        lengths = torch.tensor(self.lengths, device=self.keys.device)
+        lengths = torch.tensor(
+            self.lengths if len(set(self.lengths)) > 1 else self.lengths[:1], device=self.keys.device
+        )
         return lengths[:, None] + torch.arange(n_tokens, device=self.keys.device)
-
-    def visible(self, positions: Int[Tensor, "batch pos"]) -> Bool[Tensor, "batch 1 q_pos k_pos"] | None:
-        """Which keys the tokens at `positions` may see; None where a causal pass over all keys says it already."""
-        n_tokens = positions.shape[1]
-        if len(set(self.lengths)) == 1 and (n_tokens == 1 or self.lengths[0] == 0):
-            return None
-        key_positions = torch.arange(max(self.lengths) + n_tokens, device=positions.device)
-        return (key_positions <= positions[..., None]).unsqueeze(1)
 
     def extend(
         self, layer: int, k: Float[Tensor, "batch head pos d_head"], v: Float[Tensor, "batch head pos d_value"]

@@ -53,8 +53,8 @@ class Pass:
 
     positions: Int[Tensor, "#batch pos"]
     """Where each token stands in its row's text; one row where that is the same in all."""
-    visible: Bool[Tensor, "batch 1 q_pos k_pos"] | None = None
-    """Which keys each query may see; None: causal, the queries being the last of the keys."""
+    visible: Bool[Tensor, "#batch 1 q_pos k_pos"] | None = None
+    """Which keys each query may see, by model/mask.py; None: what the model's kind of attention shows by itself."""
     rotation: Rotation | None = None
     """The turn of queries and keys at each position, where positions are rotary."""
     kv_cache: KVCache | None = None

@@ -47,3 +47,31 @@ class MLP(nn.Module):
         pre = self.hook_pre(self.up_proj(resid), shared.hooks)
         post = self.hook_post(self.activation(pre), shared.hooks)
         return self.hook_out(self.down_proj(post), shared.hooks)
+
+
+class GatedMLP(nn.Module):
+    """Widen twice, let one bend and gate the other, narrow: SwiGLU (Shazeer, GLU Variants Improve Transformer, 2020).
+
+    Hooks: `pre` and `post` (batch, pos, d_mlp), what the nonlinearity sees and what is narrowed, which is the bent gate
+    times the other; `out` (batch, pos, d_model).
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gate_proj = Linear(config.d_model, config.d_mlp, bias=config.bias)
+        self.up_proj = Linear(config.d_model, config.d_mlp, bias=config.bias)
+        self.down_proj = Linear(config.d_mlp, config.d_model, bias=config.bias)
+        self.hook_pre = HookPoint()
+        self.hook_post = HookPoint()
+        self.hook_out = HookPoint()
+
+    def forward(self, resid: Float[Tensor, "batch pos d_model"], shared: Pass) -> Float[Tensor, "batch pos d_model"]:
+        """What the feedforward layer adds to the residual stream."""
+        pre = self.hook_pre(self.gate_proj(resid), shared.hooks)
+        post = self.hook_post(F.silu(pre) * self.up_proj(resid), shared.hooks)
+        return self.hook_out(self.down_proj(post), shared.hooks)
+
+
+def make_mlp(config: ModelConfig) -> MLP | GatedMLP:
+    """The kind of feedforward layer that the config asks for."""
+    return GatedMLP(config) if config.activation == "swiglu" else MLP(config)

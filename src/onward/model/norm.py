@@ -28,22 +28,25 @@ class LayerNorm(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    """Divide by the root mean square; nothing is learned.
+    """Divide by the root mean square, then scale by a learned vector: the gain.
 
-    Source: Zhang and Sennrich, Root Mean Square Layer Normalization, 2019, without the gain: the linear layer that
-    follows can learn it.
+    Without the gain nothing is learned here; the linear layer that follows can learn it.
+    Source: Zhang and Sennrich, Root Mean Square Layer Normalization, 2019.
     """
 
-    def __init__(self, size: int, *, epsilon: float = 1e-5) -> None:
+    def __init__(self, size: int, *, gain: bool, epsilon: float = 1e-5) -> None:
         super().__init__()
         self.size = size
+        self.weight = nn.Parameter(torch.empty(size)) if gain else None
         self.epsilon = epsilon
 
     def forward(self, vectors: Float[Tensor, "*axes size"]) -> Float[Tensor, "*axes size"]:
         """Norm each vector along the last axis."""
-        return F.rms_norm(vectors, (self.size,), eps=self.epsilon)
+        return F.rms_norm(vectors, (self.size,), self.weight, self.epsilon)
 
 
 def make_norm(config: ModelConfig, size: int) -> LayerNorm | RMSNorm:
     """The kind of norm that the config asks for, for vectors of `size`."""
-    return LayerNorm(size, bias=config.bias) if config.norm == "layer" else RMSNorm(size)
+    if config.norm == "layer":
+        return LayerNorm(size, bias=config.bias, epsilon=config.norm_epsilon)
+    return RMSNorm(size, gain=config.norm == "rms_gain", epsilon=config.norm_epsilon)
