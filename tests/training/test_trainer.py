@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 import os
@@ -190,6 +191,25 @@ def test_bfloat16_learns_too(prepare_run: PrepareRun) -> None:
     losses = [trainer.step().loss for _ in range(30)]
     assert losses[-1] < losses[0] - 1
     assert {parameter.dtype for parameter in trainer.model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_nothing_is_read_that_was_not_written(prepare_run: PrepareRun, dtype: str, optimizer: str) -> None:
+    """Memory that torch hands out is filled with NaN: were any of it read, the steps would not be as without."""
+    run = prepare_run("run", f"training.dtype={dtype}", f"training.optimizer={optimizer}", "model.dropout=0.1")
+    trainers = [Trainer(*run)]
+    plain = [dataclasses.replace(trainers[0].step(), seconds=0.0) for _ in range(4)]
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    try:
+        assert torch.empty(3).isnan().all()
+        trainers.append(Trainer(*run))
+        filled = [dataclasses.replace(trainers[1].step(), seconds=0.0) for _ in range(4)]
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert filled == plain
+    assert_same_weights(*trainers)
 
 
 def test_the_folder_can_be_moved(prepare_run: PrepareRun, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 from onward.errors import ConfigError
+from onward.model.config import ModelConfig
 from onward.run import Run
 from onward.training.config import RunConfig
 from onward.training.evaluate import evaluate
@@ -21,12 +22,22 @@ _SAMPLE_TOKENS = 8192
 # The machine may get a little slower during the run, and it ends with a checkpoint and a picture.
 _USABLE_SHARE = 0.94
 
+# Numbers of bfloat16 in a row of a tile register.
+_WHOLE_TILE = 32
+
 Dtype = Literal["float32", "bfloat16"]
 
 
 def faster_dtype(run: Run, config: RunConfig) -> Dtype:
-    """bfloat16 where the processor has instructions for it and a step is measured to be faster with them."""
+    """bfloat16 where the processor has instructions for it and a step is measured to be faster with them.
+
+    On a CPU, only for shapes whose products are summed over a multiple of 32 numbers: for others, the kernels of oneDNN
+    up to 3.14 (https://github.com/uxlfoundation/oneDNN/issues/5717) multiply what lies beyond a row by zero, which is
+    NaN if that is no finite number.
+    """
     if not _has_bfloat16(config.training.device):
+        return "float32"
+    if config.training.device == "cpu" and any(size % _WHOLE_TILE for size in _inner_sizes(config.model)):
         return "float32"
     dtypes: tuple[Dtype, ...] = ("float32", "bfloat16")
     return min(
@@ -81,6 +92,12 @@ def seconds_a_step(trainer: Trainer) -> float:
         trainer.step()
         seconds.append(time.perf_counter() - began)
     return sorted(seconds)[len(seconds) // 4]
+
+
+def _inner_sizes(model: ModelConfig) -> tuple[int, ...]:
+    """Over how many numbers the matrix products of a training step sum; the positions of a batch come in contexts."""
+    heads = (model.n_heads * model.d_head, model.n_kv_heads * model.d_head, model.n_kv_heads * model.d_value)
+    return (*heads, model.d_model, model.d_mlp, model.d_head, model.d_value, model.context_length, model.vocab_size)
 
 
 def _has_bfloat16(device: str) -> bool:

@@ -162,7 +162,8 @@ class Trainer:
         folders = self.files.checkpoint_folders()
         last = f"the last good checkpoint is {folders[-1]}" if folders else "there is no checkpoint before it"
         lower = [f"--set training.{name}={getattr(self.config, name) / 3:.2g}" for name in _LEARNING_RATES]
+        exact = ", or with --set training.dtype=float32" if self.config.dtype == "bfloat16" else ""
         return (
             f"step {self.state.step + 1}: the loss is {loss} and the gradient's norm {gradient_norm}; {last}; "
-            f"train anew with lower learning rates, such as {' '.join(lower)}"
+            f"train anew with lower learning rates, such as {' '.join(lower)}{exact}"
         )
