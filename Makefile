@@ -20,6 +20,7 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m compiled --jaxtyping-packages=
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check

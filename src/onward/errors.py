@@ -3,7 +3,7 @@
     OnwardError
     ├── ConfigError          a setting that is unknown, out of range, or contradicts another
     ├── TokenizerError       a tokenizer that cannot be trained or read, text or ids that it cannot take
-    ├── DataError            text, or a token file, that is missing, empty, broken or too short
+    ├── DataError            text, tokens or a token file: missing, empty, broken, too short, out of the vocabulary
     ├── CheckpointError      a model folder or a checkpoint that is missing, broken or of another kind
     ├── RunError             a run folder that exists already, is in use, or holds no run
     ├── ContextLengthError   more tokens than the model's context has room for
@@ -29,7 +29,7 @@ class TokenizerError(OnwardError):
 
 
 class DataError(OnwardError):
-    """Text, or a token file, that is missing, empty, broken or too short."""
+    """Text, tokens or a token file: missing, empty, broken, too short, or outside the vocabulary."""
 
 
 class CheckpointError(OnwardError):

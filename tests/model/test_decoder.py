@@ -129,7 +129,7 @@ def test_an_edit_changes_what_follows() -> None:
 
 
 def test_a_hook_that_names_no_place_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"no place 'blocks\.7\.mlp'; it has embed, blocks\.0\."):
+    with pytest.raises(ConfigError, match=r"no place 'blocks\.7\.mlp'; near it: blocks\."):
         decoder()(TOKENS, hooks=Hooks(record=["blocks.7.mlp"]))
 
 
@@ -204,5 +204,7 @@ def test_dropout_is_for_training_alone() -> None:
 
 @pytest.mark.parametrize("edit", [lambda activation: None, lambda activation: activation[:, :1], lambda activation: 0])
 def test_an_edit_that_returns_something_else_is_named(edit: Any) -> None:
-    with pytest.raises(ConfigError, match=r"the edit of blocks\.0\.mlp\.out must return a tensor of \(3, 12, 16\)"):
+    with pytest.raises(
+        ConfigError, match=r"the edit of blocks\.0\.mlp\.out must return a tensor of shape \(3, 12, 16\)"
+    ):
         decoder()(TOKENS, hooks=Hooks(edit={"blocks.0.mlp.out": edit}))

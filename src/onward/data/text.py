@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from onward.errors import DataError
-from onward.tokenizer.tokenizer import END_TOKEN, Tokenizer
+from onward.tokenizer.tokenizer import END_TOKEN, AllowedSpecial, Tokenizer
 
 VALIDATION_SHARE = 0.1
 
@@ -77,14 +77,14 @@ def split_documents(documents: Sequence[str]) -> tuple[list[str], list[str]]:
     return training, validation
 
 
-def document_tokens(tokenizer: Tokenizer, text: str) -> list[int]:
+def document_tokens(tokenizer: Tokenizer, text: str, allowed_special: AllowedSpecial = "none") -> list[int]:
     """The tokens of `text`, led by the end token as every document is in training.
 
     Raises:
-        TokenizerError: the text holds the text of a special token.
+        TokenizerError: the text holds the text of a special token that is not in `allowed_special`.
     """
     lead = [] if tokenizer.end_token is None else [tokenizer.end_token]
-    return lead + tokenizer.encode(text)
+    return lead + tokenizer.encode(text, allowed_special=allowed_special)
 
 
 def _files_of(path: Path) -> list[Path]:

@@ -14,14 +14,14 @@ from onward.data.text import document_tokens
 from onward.errors import ConfigError, ContextLengthError
 from onward.model.block import BLOCKS
 from onward.model.config import ModelConfig
-from onward.model.hook import HookPoint, Hooks, name_hook_points
+from onward.model.hook import ActivationCache, HookPoint, Hooks, name_hook_points
 from onward.model.kv_cache import KVCache
-from onward.model.language_model import Pass, tokenizer_of
+from onward.model.language_model import Pass, check_tokens, tokenizer_of
 from onward.model.linear import Embedding, Linear
 from onward.model.mask import visible_keys
 from onward.model.norm import make_norm
 from onward.model.position import RotaryPositions, SinusoidalPositions
-from onward.tokenizer import Tokenizer
+from onward.tokenizer import AllowedSpecial, Tokenizer
 
 
 class Decoder(nn.Module):
@@ -52,6 +52,10 @@ class Decoder(nn.Module):
         if config.tied_embeddings:
             self.unembed.weight = self.embed.weight
         self.hook_embed = HookPoint()
+        if self.position_embed is not None:
+            self.hook_position_embed = HookPoint()
+        self.hook_final_norm = HookPoint()
+        self.hook_logits = HookPoint()
         self.hook_names = name_hook_points(self)
         self.eval()  # dropout is for those who train, and they say so
 
@@ -100,10 +104,11 @@ class Decoder(nn.Module):
 
         Raises:
             ContextLengthError: more tokens, those in the state included, than the context has room for.
+            DataError: there are no tokens, or some are outside the vocabulary.
             ConfigError: a hook names a place that the model does not have, or the mask has another shape or type.
         """
         resid = self.resid(tokens, state, hooks, mask)
-        return self.unembed(resid[:, -1:] if last_only else resid)
+        return self.hook_logits(self.unembed(resid[:, -1:] if last_only else resid), hooks)
 
     def resid(
         self,
@@ -113,6 +118,7 @@ class Decoder(nn.Module):
         mask: Bool[Tensor, "#batch pos k_pos"] | None = None,
     ) -> Float[Tensor, "batch pos d_model"]:
         """The residual stream after the last block and the final norm: what `unembed` takes."""
+        check_tokens(tokens, self.vocab_size, training=self.training)
         n_tokens = tokens.shape[1]
         if n_tokens > self.context_length:
             raise ContextLengthError(f"{n_tokens} tokens are over the model's context of {self.context_length}")
@@ -135,18 +141,21 @@ class Decoder(nn.Module):
             resid = resid * math.sqrt(self.config.d_model)
         resid = self.hook_embed(resid, shared.hooks)
         if self.position_embed is not None:
-            resid = resid + self.position_embed(positions)
+            resid = resid + self.hook_position_embed(self.position_embed(positions), shared.hooks)
         resid = self.embed_dropout(self.embed_norm(resid))
         for block in self.blocks:
             resid = block(resid, shared)
         if state is not None:
             state.advance(n_tokens)
-        return self.final_norm(resid)
+        return self.hook_final_norm(self.final_norm(resid), shared.hooks)
 
     def run_with_cache(
         self, tokens: Int[Tensor, "batch pos"], names: str | Iterable[str] = "*"
-    ) -> tuple[Float[Tensor, "batch pos vocab"], dict[str, Tensor]]:
+    ) -> tuple[Float[Tensor, "batch pos vocab"], ActivationCache]:
         """The logits, and what passed at each place whose name matches `names` (`blocks.*.attn.pattern`, say).
+
+        The places are those of PLACES in model/hook.py; `model.hook_names` lists them. Nothing is recorded for a
+        gradient: for that, give a call of the model itself `hooks=Hooks(record=names)`.
 
         >>> from onward.model.init import initialise
         >>> model = Decoder(ModelConfig(vocab_size=65, context_length=8, n_layers=2, d_model=16, n_heads=2))
@@ -160,17 +169,23 @@ class Decoder(nn.Module):
             logits = self(tokens, hooks=hooks)
         return logits, hooks.cache
 
-    def to_tokens(self, text: str) -> Int[Tensor, "1 pos"]:
-        """The tokens of `text`, led by the end token as every document is in training."""
-        return torch.tensor([document_tokens(tokenizer_of(self), text)], device=self.device)
+    def to_tokens(self, text: str, *, allowed_special: AllowedSpecial = "none") -> Int[Tensor, "1 pos"]:
+        """The tokens of `text`, led by the end token as every document is in training.
+
+        Raises:
+            TokenizerError: `text` holds the text of a special token that is not in `allowed_special`.
+        """
+        tokens = document_tokens(tokenizer_of(self), text, allowed_special)
+        return torch.tensor([tokens], dtype=torch.long, device=self.device)
 
     def to_string(self, tokens: Int[Tensor, "*axes"]) -> str:
         """The text of tokens of any shape, one after the other."""
         return tokenizer_of(self).decode(tokens.flatten().tolist())
 
-    def to_str_tokens(self, text: str) -> list[str]:
-        """The pieces of text that `to_tokens` sees, the end token first."""
-        return tokenizer_of(self).pieces(document_tokens(tokenizer_of(self), text))
+    def to_str_tokens(self, text: str | Int[Tensor, "*axes"]) -> list[str]:
+        """The piece of text of each token; those of a text are the tokens that `to_tokens` makes of it."""
+        tokens = self.to_tokens(text) if isinstance(text, str) else text
+        return tokenizer_of(self).pieces(tokens.flatten().tolist())
 
 
 def _added_positions(config: ModelConfig) -> nn.Module | None:

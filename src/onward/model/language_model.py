@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from onward.errors import ConfigError
+from onward.errors import ConfigError, DataError
 from onward.model.hook import Hooks
 from onward.model.kv_cache import KVCache
 from onward.model.position import Rotation
@@ -45,6 +46,32 @@ def tokenizer_of(model: LanguageModel) -> Tokenizer:
     if model.tokenizer is None:
         raise ConfigError("this model has no tokenizer: set model.tokenizer = onward.Tokenizer.load(...)")
     return model.tokenizer
+
+
+def check_tokens(tokens: Tensor, vocab_size: int, *, training: bool) -> None:
+    """Refuse tokens that a model cannot look up; a GPU, asked for them, fails for good.
+
+    To read the tokens takes some microseconds, and waits for the device. So the ids are taken as they are in training,
+    where they come from the model's own tokenizer, and where torch.compile traces.
+
+    Raises:
+        DataError: tokens of a wrong shape or type, none at all, or an id outside the vocabulary.
+    """
+    if tokens.ndim != 2 or tokens.dtype not in (torch.int64, torch.int32):
+        raise DataError(
+            f"tokens must be integers of shape (batch, pos), as model.to_tokens(text) gives; "
+            f"got {tokens.dtype} of shape {tuple(tokens.shape)}"
+        )
+    if tokens.numel() == 0:
+        raise DataError(f"there are no tokens (shape {tuple(tokens.shape)}); a model needs at least one to go on from")
+    if training or torch.compiler.is_compiling():
+        return
+    least, most = (int(bound) for bound in torch.aminmax(tokens))
+    if least < 0 or most >= vocab_size:
+        raise DataError(
+            f"token {least if least < 0 else most} is outside the model's vocabulary of 0 to {vocab_size - 1}; "
+            "was the text encoded by another tokenizer?"
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,5 @@
 """Text → tokens: a byte-level BPE tokenizer, and the files it lives in."""
 
-from onward.tokenizer.tokenizer import StreamDecoder, Tokenizer
+from onward.tokenizer.tokenizer import AllowedSpecial, StreamDecoder, Tokenizer
 
-__all__ = ["StreamDecoder", "Tokenizer"]
+__all__ = ["AllowedSpecial", "StreamDecoder", "Tokenizer"]
