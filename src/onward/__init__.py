@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onward.errors import OnwardError as OnwardError
+    from onward.generation.config import Sampling as Sampling
     from onward.generation.generator import generate as generate
+    from onward.generation.generator import generate_batch as generate_batch
     from onward.generation.generator import stream as stream
     from onward.library import load as load
     from onward.model.config import ModelConfig as ModelConfig
@@ -27,8 +29,10 @@ _HOMES = {
     "ModelConfig": "onward.model.config",
     "Decoder": "onward.model.decoder",
     "Hooks": "onward.model.hook",
+    "Sampling": "onward.generation.config",
     "generate": "onward.generation.generator",
     "stream": "onward.generation.generator",
+    "generate_batch": "onward.generation.generator",
     "Run": "onward.run",
     "train": "onward.training.train",
     "load": "onward.library",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -17,18 +18,32 @@ from onward.tokenizer import Tokenizer
 
 
 @runtime_checkable
+class State(Protocol):
+    """What a model remembers between calls, row by row: a KVCache, a recurrent hidden state, the last n words.
+
+    It is made by `start`, passed with every call, and updated in place. One text at a time needs no more; texts that
+    are written together (Batch) and beams need the two methods.
+    """
+
+    def select(self, rows: Sequence[int]) -> Any:
+        """A state of these rows, in this order, each as often as it is named; this one stays as it is."""
+
+    def append(self, other: Any) -> None:
+        """Take in the rows of another state of the same model, after those that there are; lengths may differ."""
+
+
+@runtime_checkable
 class LanguageModel(Protocol):
     """Tokens in, logits of the next token out: all that generation, evaluation and serving ask for.
 
-    A state is what a model remembers between calls: a KVCache, a recurrent hidden state, the last n words. It is made
-    by `start`, passed with every call, and updated in place.
+    Each row is answered as if it were alone, whatever the others are.
     """
 
     tokenizer: Tokenizer | None
     vocab_size: int
     context_length: int
 
-    def start(self, batch: int, source: Any = None) -> Any:
+    def start(self, batch: int, source: Any = None) -> State:
         """A fresh state for `batch` rows; `source` is what an encoder-decoder reads."""
 
     def __call__(
