@@ -151,6 +151,17 @@ def test_a_config_file_of_another_run() -> None:
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
+def test_characters_as_tokens() -> None:
+    onward("train", "book.txt", "--tokenizer", "characters", "--size", "tiny", "--steps", "6")
+    assert 'tokenizer = "characters"\n' in Path("runs/book/run.toml").read_text()
+    assert "after step 6 of 6" in onward("train", "--out", "runs/book", "--resume", "--tokenizer", "characters")
+    assert onward("generate", "runs/book", "--prompt", "Line", "--max-tokens", "5", "--seed", "1").startswith("Line")
+    Path("other.txt").write_text("Line ф")
+    figures = [line.split(maxsplit=1) for line in onward("evaluate", "runs/book", "other.txt").splitlines()]
+    assert figures[0] == ["tokens", "6"]
+    assert figures[-1] == ["unknown", "1 tokens (16.67 %), which count as spelled out, 8 bits a byte"]
+
+
 def test_bad_texts(capsys: pytest.CaptureFixture[str]) -> None:
     assert "there is no file nowhere.txt" in fails(capsys, "train", "nowhere.txt")
     Path("empty.txt").touch()
@@ -188,6 +199,8 @@ def test_bad_run_folders(capsys: pytest.CaptureFixture[str]) -> None:
     assert "go on with --resume, replace it with --overwrite" in fails(capsys, *TRAIN, "--steps", "3")
     message = fails(capsys, *TRAIN, "--steps", "4", "--resume")
     assert "was begun with steps = 3, not 4" in message
+    message = fails(capsys, *TRAIN, "--steps", "3", "--tokenizer", "words", "--resume")
+    assert "was begun with tokenizer = bpe, not words" in message
     message = fails(capsys, *TRAIN, "--steps", "3", "--set", "model.n_layers=3", "--resume")
     assert "was begun with n_layers = 2, not 3" in message
     message = fails(capsys, "train", "other.txt", "--out", "runs/book", "--resume")

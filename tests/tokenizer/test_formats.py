@@ -217,7 +217,7 @@ HOSTILE_SPLIT = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "I
     ("change", "message"),
     [
         (at("model", value=None), "'model' is None, expected a JSON dict"),
-        (at("model", "type", value="Unigram"), "type 'Unigram'; onward reads byte-level BPE only"),
+        (at("model", "type", value="Unigram"), "type 'Unigram'; onward reads byte-level BPE and WordLevel only"),
         (at("model", "dropout", value=0.1), "'model.dropout' is 0.1, which onward cannot represent"),
         (at("model", "end_of_word_suffix", value="</w>"), "'model.end_of_word_suffix' is '</w>'"),
         (at("normalizer", value={"type": "NFC"}), "'normalizer' is {'type': 'NFC'}"),
@@ -237,7 +237,7 @@ HOSTILE_SPLIT = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "I
         (at("decoder", value={"type": "WordPiece"}), "'decoder' is {'type': 'WordPiece'}"),
         (at("added_tokens", value={}), "'added_tokens' is {}, expected a JSON list"),
         (at("added_tokens", 0, value=7), "added token 0 is 7"),
-        (at("added_tokens", 0, "content", value=""), "special token '' is not"),
+        (at("added_tokens", 0, "content", value=""), "'content' of added token 0 is empty"),
         (at("added_tokens", 0, "content", value="\ud800"), "half a surrogate pair"),
         (at("added_tokens", 0, "id", value=0), "the id 0 is both"),
         (at("added_tokens", 0, "id", value=-1), "the id -1 of .* is out of range"),

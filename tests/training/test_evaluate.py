@@ -9,10 +9,11 @@ import torch
 
 from onward.data.shards import TokenFile
 from onward.errors import DataError
+from onward.model.config import ModelConfig
 from onward.model.decoder import Decoder
-from onward.tokenizer import Tokenizer
+from onward.tokenizer import Tokenizer, simple
 from onward.training.evaluate import evaluate, evaluate_texts
-from tests.conftest import TINY_TEXT
+from tests.conftest import TINY_TEXT, random_decoder
 
 
 def token_file(tokenizer: Tokenizer, text: str) -> TokenFile:
@@ -61,6 +62,23 @@ def test_end_tokens_stand_for_no_bytes(tiny_model: Decoder, tmp_path: Path) -> N
     (tmp_path / "a.txt").write_text("one<|endoftext|>two", encoding="utf-8")
     (tmp_path / "b.txt").write_text("日本", encoding="utf-8")
     assert evaluate_texts(tiny_model, [tmp_path]).n_bytes == 3 + 3 + 6
+
+
+def test_unknown_words_count_as_spelled_out() -> None:
+    tokenizer = simple.train_on(["a b a b"], "words", special_tokens=["<|endoftext|>"])
+    model = random_decoder(
+        ModelConfig(vocab_size=tokenizer.vocab_size, context_length=4, n_layers=1, d_model=8, n_heads=1)
+    )
+    torch.nn.init.zeros_(model.unembed.weight)
+    model.tokenizer = tokenizer
+    text = token_file(tokenizer, "a b é wood b")  # " é" and " wood" are unknown
+    result = evaluate(model, text)
+    assert (result.n_tokens, result.n_unknown, result.unknown_bytes, result.n_bytes) == (5, 2, 8, 13)
+    bits = 5 * math.log2(tokenizer.vocab_size) + 8 * (3 + 1) + 8 * (5 + 1)
+    assert math.isclose(result.bits_per_byte, bits / 13, rel_tol=1e-5)
+    known = evaluate(model, text, most_tokens=4)
+    assert (known.n_tokens, known.n_unknown, known.n_bytes) == (4, 2, 11)
+    assert evaluate(model, token_file(tokenizer, "a b a")).n_unknown == 0
 
 
 def test_nothing_to_predict(tiny_model: Decoder, tiny_tokenizer: Tokenizer) -> None:

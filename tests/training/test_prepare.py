@@ -12,10 +12,10 @@ from onward.errors import ConfigError
 from onward.model.config import ModelConfig
 from onward.run import Run
 from onward.tokenizer import Tokenizer
-from onward.training.config import RunConfig, TrainingConfig
+from onward.training.config import RunConfig, TokenizerKind, TrainingConfig
 from onward.training.options import TrainOptions
 from onward.training.prepare import gather_settings, prepare
-from onward.training.recipe import most_steps
+from onward.training.recipe import most_steps, train_tokenizer
 from tests.conftest import TINY_TEXT
 from tests.training.conftest import PrepareRun
 
@@ -46,6 +46,24 @@ def test_token_files_hold_the_text_and_the_tokenizer_has_not_seen_the_validation
     assert not any("z" in piece for piece in tokenizer.pieces(range(256, 300)))
 
 
+@pytest.mark.parametrize("kind", ["characters", "words"])
+def test_characters_and_words_are_tokens(prepare_run: PrepareRun, kind: TokenizerKind) -> None:
+    run, config = prepare_run("run", tokenizer=kind, vocab_size=None)
+    assert tomllib.loads(run.config_file.read_text(encoding="utf-8"))["tokenizer"] == config.tokenizer == kind
+    tokenizer = Tokenizer.load(run.tokenizer_file)
+    training = TINY_TEXT[: int(0.9 * len(TINY_TEXT))]
+    assert tokenizer == train_tokenizer(kind, [training], None, config.model.d_model)
+    tokens = read_token_file(run.training_tokens).tokens
+    assert config.model.vocab_size == tokenizer.vocab_size
+    if kind == "characters":
+        assert tokenizer.decode(tokens[1:]) == training
+    else:
+        assert tokenizer.pieces(tokens[1:6]) == ["Line", "<|unknown|>", " is", " about", " onward"]
+        assert " 30" in tokenizer.pieces(range(tokenizer.vocab_size))  # it occurs twice
+    limited, _ = prepare_run("limited", tokenizer=kind, vocab_size=20)
+    assert Tokenizer.load(limited.tokenizer_file).vocab_size == 20
+
+
 def test_minutes_are_a_limit_and_so_are_the_epochs(prepare_run: PrepareRun) -> None:
     run, config = prepare_run("run", steps=None, minutes=5.0)
     n_tokens = len(read_token_file(run.training_tokens).tokens)
@@ -73,6 +91,12 @@ def test_settings_of_a_file_then_set_then_options(tmp_path: Path) -> None:
     assert (settings.size, settings.minutes) == ("base", None)
     timed = gather_settings(dataclasses.replace(options, minutes=1.0, size="tiny"))
     assert (timed.size, timed.minutes, timed.training) == ("tiny", 1.0, {"seed": 3})
+    assert settings.tokenizer == "bpe"
+    write_toml(file, {"format": 1, "tokenizer": "words"})
+    assert gather_settings(TrainOptions(config=file)).tokenizer == "words"
+    assert gather_settings(TrainOptions(config=file, tokenizer="bpe")).tokenizer == "bpe"
+    with pytest.raises(ConfigError, match="tokenizer must be one of bpe, characters, words; got 'letters'"):
+        gather_settings(TrainOptions(tokenizer="letters"))
 
 
 def test_a_run_of_a_newer_onward(prepare_run: PrepareRun) -> None:

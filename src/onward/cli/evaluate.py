@@ -29,3 +29,6 @@ def evaluate(model: Path, text: Path, /, *more: Path) -> None:
     print(f"loss           {result.loss:.4f} nats per token")
     print(f"bits per byte  {result.bits_per_byte:.4f}")
     print(f"perplexity     {result.perplexity:.2f}")
+    if result.n_unknown:
+        share = 100 * result.n_unknown / result.n_tokens
+        print(f"unknown        {result.n_unknown:,} tokens ({share:.2f} %), which count as spelled out, 8 bits a byte")

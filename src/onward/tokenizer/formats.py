@@ -14,7 +14,7 @@ import json
 import os
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,8 +22,9 @@ from typing import Any, TypeVar
 from onward._core import base_bytes, merges_of_ranks, split_patterns
 from onward.atomic import atomic_file
 from onward.errors import TokenizerError
-from onward.tokenizer.pre_tokenizers import BYTE_LEVEL, pattern_of, pre_tokenizer_of
+from onward.tokenizer.pre_tokenizers import BYTE_LEVEL, pattern_of, pre_tokenizer_of, splitter_of, splitters
 from onward.tokenizer.vocabulary import Vocabulary
+from onward.tokenizer.word_level import WordLevelVocabulary
 
 TOKENIZER_JSON = "tokenizer.json"
 GPT2_FILES = (("encoder.json", "vocab.bpe"), ("vocab.json", "merges.txt"))  # OpenAI's names, Hugging Face's
@@ -35,6 +36,8 @@ MAX_UNUSED_IDS = 65_536
 """So many ids without a token are borne; a file with a stray id of four billion is not."""
 
 
+FUSE = {"type": "Fuse"}
+
 # JSON holds text, a token any bytes: GPT-2 writes each byte as a printable character, itself where it is one.
 _BYTES = base_bytes()
 _CHARACTER_OF_BYTE = {
@@ -43,7 +46,7 @@ _CHARACTER_OF_BYTE = {
 _BYTE_OF_CHARACTER = {character: byte for byte, character in _CHARACTER_OF_BYTE.items()}
 
 
-def load_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
+def load_vocabulary(path: str | os.PathLike[str]) -> Vocabulary | WordLevelVocabulary:
     """Read a tokenizer from a tokenizer.json, a file of ranks, or a folder with the former or with GPT-2's two files.
 
     Raises:
@@ -67,12 +70,16 @@ def load_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
     )
 
 
-def save_tokenizer_json(vocabulary: Vocabulary, path: str | os.PathLike[str]) -> None:
-    """Write a tokenizer.json, which Hugging Face's `tokenizers` reads too; a folder gets one inside."""
+def save_tokenizer_json(vocabulary: Vocabulary | WordLevelVocabulary, path: str | os.PathLike[str]) -> None:
+    """Write a tokenizer.json, which Hugging Face's `tokenizers` reads too; a folder gets one inside.
+
+    Raises:
+        TokenizerError: a special token is written as another token is, so that the file cannot tell them apart.
+    """
     path = Path(path)
     file = path / TOKENIZER_JSON if path.is_dir() or not path.suffix else path
-    names = [_to_characters(token) for token in vocabulary.tokens]
-    special = set(vocabulary.special_tokens.values())
+    with _naming(file):
+        parts = _bpe_parts(vocabulary) if isinstance(vocabulary, Vocabulary) else _word_level_parts(vocabulary)
     document = {
         "version": "1.0",
         "truncation": None,
@@ -81,24 +88,50 @@ def save_tokenizer_json(vocabulary: Vocabulary, path: str | os.PathLike[str]) ->
             _added_token(text, id_) for text, id_ in sorted(vocabulary.special_tokens.items(), key=lambda item: item[1])
         ],
         "normalizer": None,
-        "pre_tokenizer": pre_tokenizer_of(vocabulary.split_pattern),
+        "pre_tokenizer": parts["pre_tokenizer"],
         "post_processor": vocabulary.post_processor,
-        "decoder": BYTE_LEVEL,
-        "model": {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": None,
-            "continuing_subword_prefix": None,
-            "end_of_word_suffix": None,
-            "fuse_unk": False,
-            "byte_fallback": False,
-            "ignore_merges": vocabulary.whole_words,
-            "vocab": {name: id_ for id_, name in enumerate(names) if name and id_ not in special},
-            "merges": [[names[left], names[right]] for left, right, _ in vocabulary.merges],
-        },
+        "decoder": parts["decoder"],
+        "model": parts["model"],
     }
     with atomic_file(file) as temporary:
         temporary.write_text(json.dumps(document, ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+def _bpe_parts(vocabulary: Vocabulary) -> dict[str, Any]:
+    names = [_to_characters(token) for token in vocabulary.tokens]
+    model = {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": None,
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": False,
+        "byte_fallback": False,
+        "ignore_merges": vocabulary.whole_words,
+        "vocab": _names_to_ids(names, vocabulary.special_tokens),
+        "merges": [[names[left], names[right]] for left, right, _ in vocabulary.merges],
+    }
+    return {"pre_tokenizer": pre_tokenizer_of(vocabulary.split_pattern), "decoder": BYTE_LEVEL, "model": model}
+
+
+def _word_level_parts(vocabulary: WordLevelVocabulary) -> dict[str, Any]:
+    names = [token.decode() for token in vocabulary.tokens]
+    model = {
+        "type": "WordLevel",
+        "vocab": _names_to_ids(names, vocabulary.special_tokens),
+        "unk_token": vocabulary.unknown,
+    }
+    return {"pre_tokenizer": splitter_of(vocabulary.split_pattern), "decoder": FUSE, "model": model}
+
+
+def _names_to_ids(names: list[str], special_tokens: dict[str, int]) -> dict[str, int]:
+    """Every token with its id, the special ones too: those that are not here get ids of `tokenizers`' own choice."""
+    special = set(special_tokens.values())
+    ids = {name: id_ for id_, name in enumerate(names) if name and id_ not in special}
+    for text in special_tokens:
+        if text in ids:
+            raise TokenizerError(f"the special token {text!r} is written as the token of id {ids[text]} is; rename it")
+    return ids | special_tokens
 
 
 def _added_token(text: str, id_: int) -> dict[str, Any]:
@@ -159,17 +192,47 @@ def _parse_json(text: str) -> dict[str, Any]:
 # ---- tokenizer.json ----
 
 
-def _load_tokenizer_json(file: Path) -> Vocabulary:
+def _load_tokenizer_json(file: Path) -> Vocabulary | WordLevelVocabulary:
     text = _read_text(file)
     with _naming(file):
         return _from_tokenizer_json(_parse_json(text))
 
 
-def _from_tokenizer_json(document: dict[str, Any]) -> Vocabulary:
+def _from_tokenizer_json(document: dict[str, Any]) -> Vocabulary | WordLevelVocabulary:
     model = _expect(document.get("model"), dict, "'model'")
-    if model.get("type", "BPE") != "BPE":
-        raise TokenizerError(f"a tokenizer of type {_shortly(model['type'])}; onward reads byte-level BPE only")
+    kind = model.get("type", "BPE")
+    if kind not in ("BPE", "WordLevel"):
+        raise TokenizerError(f"a tokenizer of type {_shortly(kind)}; onward reads byte-level BPE and WordLevel only")
     _refuse_unless_empty(document, "", "normalizer")
+    special_tokens = _special_tokens(_expect(document.get("added_tokens", []), list, "'added_tokens'"))
+    if kind == "WordLevel":
+        return _word_level(document, model, special_tokens)
+    return _bpe(document, model, special_tokens)
+
+
+def _word_level(document: dict[str, Any], model: dict[str, Any], special_tokens: dict[str, int]) -> WordLevelVocabulary:
+    split_pattern = next((name for name, step in splitters() if step == document.get("pre_tokenizer")), None)
+    if split_pattern is None:
+        raise TokenizerError(
+            f"'pre_tokenizer' is {_shortly(document.get('pre_tokenizer'))}, which onward cannot represent for words; "
+            f"it has splits into {', '.join(name for name, _ in splitters())}"
+        )
+    if document.get("decoder") != FUSE:
+        raise TokenizerError(f"'decoder' is {_shortly(document.get('decoder'))}, expected Fuse, which joins words")
+    vocabulary = _expect(model.get("vocab"), dict, "'model.vocab'")
+    unknown = _expect(model.get("unk_token"), str, "'model.unk_token'")
+    if unknown not in vocabulary:
+        raise TokenizerError(f"'model.unk_token' is {_shortly(unknown)}, which is not in 'model.vocab'")
+    return WordLevelVocabulary(
+        tokens=_tokens_by_id(vocabulary, special_tokens, _encoded),
+        special_tokens=special_tokens,
+        unknown=unknown,
+        split_pattern=split_pattern,
+        post_processor=document.get("post_processor"),
+    )
+
+
+def _bpe(document: dict[str, Any], model: dict[str, Any], special_tokens: dict[str, int]) -> Vocabulary:
     for option in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
         _refuse_unless_empty(model, "model.", option)
     split_pattern = pattern_of(document.get("pre_tokenizer"))
@@ -181,7 +244,6 @@ def _from_tokenizer_json(document: dict[str, Any]) -> Vocabulary:
     decoder = _expect(document.get("decoder"), dict, "'decoder'")
     if decoder.get("type") != "ByteLevel":
         raise TokenizerError(f"'decoder' is {_shortly(decoder)}, which onward cannot represent; expected ByteLevel")
-    special_tokens = _special_tokens(_expect(document.get("added_tokens", []), list, "'added_tokens'"))
     vocabulary = _expect(model.get("vocab"), dict, "'model.vocab'")
     merges = _expect(model.get("merges"), list, "'model.merges'")
     return replace(
@@ -202,6 +264,8 @@ def _special_tokens(added_tokens: list[Any]) -> dict[str, int]:
     for i, entry in enumerate(added_tokens):
         entry = _expect(entry, dict, f"added token {i}")
         content = _expect(entry.get("content"), str, f"'content' of added token {i}")
+        if not _encoded(content):
+            raise TokenizerError(f"'content' of added token {i} is empty")
         for flag in ("single_word", "lstrip", "rstrip"):
             _refuse_unless_empty(entry, f"added token {content!r}: ", flag)
         if not entry.get("special", False):
@@ -308,30 +372,33 @@ def save_ranks(vocabulary: Vocabulary, path: str | os.PathLike[str]) -> None:
 
 def _build(entries: dict[str, Any], merges: list[tuple[str, str]], special_tokens: dict[str, int]) -> Vocabulary:
     """A vocabulary from tokens written in GPT-2's characters and the two parts of each merge."""
-    tokens: dict[int, bytes] = {}
-    for name, id_ in (entries | special_tokens).items():
-        id_ = _expect(id_, int, f"the id of {name!r}")
-        if not 0 <= id_ < len(entries) + len(special_tokens) + MAX_UNUSED_IDS:
-            raise TokenizerError(f"the id {id_} of {name!r} is out of range")
-        if id_ in tokens:
-            raise TokenizerError(f"the id {id_} is both {name!r} and the token {tokens[id_]!r}")
-        if name in special_tokens and entries.get(name, id_) != special_tokens[name]:
-            raise TokenizerError(f"{name!r} has the ids {entries[name]} and {special_tokens[name]}")
-        tokens[id_] = _encoded(name) if name in special_tokens else _to_bytes(name)
-    if not tokens:
-        raise TokenizerError("a tokenizer without tokens")
-
+    tokens = _tokens_by_id(entries, special_tokens, _to_bytes)
     ranked = []
     for rank, (left, right) in enumerate(merges):
         for part in (left, right, left + right):
             if part not in entries:
                 raise TokenizerError(f"merge {rank} is of {left!r} and {right!r}, but {part!r} is no token")
         ranked.append((entries[left], entries[right], entries[left + right]))
-    return Vocabulary(
-        tokens=[tokens.get(id_, b"") for id_ in range(max(tokens) + 1)],
-        merges=ranked,
-        special_tokens=special_tokens,
-    )
+    return Vocabulary(tokens=tokens, merges=ranked, special_tokens=special_tokens)
+
+
+def _tokens_by_id(
+    entries: dict[str, Any], special_tokens: dict[str, int], to_bytes: Callable[[str], bytes]
+) -> list[bytes]:
+    """The bytes of every token at the place of its id, as they are written in the file."""
+    tokens: dict[int, bytes] = {}
+    for name, id_ in (entries | special_tokens).items():
+        id_ = _expect(id_, int, f"the id of {_shortly(name)}")
+        if not 0 <= id_ < len(entries) + len(special_tokens) + MAX_UNUSED_IDS:
+            raise TokenizerError(f"the id {_shortly(id_)} of {_shortly(name)} is out of range")
+        if id_ in tokens:
+            raise TokenizerError(f"the id {id_} is both {_shortly(name)} and the token {_shortly(tokens[id_])}")
+        if name in special_tokens and entries.get(name, id_) != special_tokens[name]:
+            raise TokenizerError(f"{_shortly(name)} has the ids {_shortly(entries[name])} and {special_tokens[name]}")
+        tokens[id_] = _encoded(name) if name in special_tokens else to_bytes(name)
+    if not tokens:
+        raise TokenizerError("a tokenizer without tokens")
+    return [tokens.get(id_, b"") for id_ in range(max(tokens) + 1)]
 
 
 def _to_characters(token: bytes) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from onward.tokenizer.reference import PATTERNS
+from onward.tokenizer.word_level import CHARACTERS
 
 
 def _byte_level(use_regex: bool) -> dict[str, Any]:
@@ -31,8 +32,24 @@ def pre_tokenizer_of(split_pattern: str) -> dict[str, Any]:
     if split_pattern == "smollm2":
         return {"type": "Sequence", "pretokenizers": [_DIGITS, BYTE_LEVEL]}
     expression = next(text for text, name in _EXPRESSIONS.items() if name == split_pattern)
-    split = {"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": False}
-    return {"type": "Sequence", "pretokenizers": [split, _byte_level(False)]}
+    return {"type": "Sequence", "pretokenizers": [_split(expression), _byte_level(False)]}
+
+
+def splitter_of(split_pattern: str) -> dict[str, Any]:
+    """The pre-tokenizer that splits so and leaves the words as they are; for "characters", too."""
+    if split_pattern == CHARACTERS:
+        return _split("(?m:.)")
+    # That library's dialect has another end of the text, and another way to say that a dot matches line ends too.
+    return _split(PATTERNS[split_pattern].replace(r"\Z", r"\z").replace("(?s:", "(?m:"))
+
+
+def splitters() -> list[tuple[str, dict[str, Any]]]:
+    """Every split that there is for words, with its pre-tokenizer."""
+    return [(name, splitter_of(name)) for name in (CHARACTERS, *PATTERNS)]
+
+
+def _split(expression: str) -> dict[str, Any]:
+    return {"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": False}
 
 
 def pattern_of(pre_tokenizer: Any) -> str | None:

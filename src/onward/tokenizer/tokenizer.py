@@ -12,7 +12,7 @@ import itertools
 import os
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from onward.errors import TokenizerError
 from onward.tokenizer.formats import RANKS_SUFFIX, load_vocabulary, save_ranks, save_tokenizer_json
 from onward.tokenizer.sources import count_words
 from onward.tokenizer.vocabulary import MOST_TOKENS, Vocabulary, vocabulary_from_merges
+from onward.tokenizer.word_level import SpecialWords, WordLevelVocabulary
 
 END_TOKEN = "<|endoftext|>"
 
@@ -38,18 +39,12 @@ class Tokenizer:
     ['hello']
     """
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary | WordLevelVocabulary) -> None:
         self._vocabulary = vocabulary
-        base_ids = vocabulary.base_ids()
-        self._bpe = _core.Bpe(
-            vocabulary.split_pattern,
-            vocabulary.tokens,
-            [base_ids[bytes([byte])] for byte in range(256)],
-            np.array(vocabulary.merges, dtype=np.uint32).reshape(-1, 3),
-            list(vocabulary.whole_word_ids().values()),
-        )
-        self._no_special = _core.SpecialTokens([])
-        self._every_special = _core.SpecialTokens(list(vocabulary.special_tokens.items()))
+        # A coder takes what the finder of its own vocabulary finds.
+        self._coder: Any = vocabulary.to_core()
+        self._no_special = vocabulary.finder([])
+        self._every_special = vocabulary.finder(vocabulary.special_tokens)
 
     # ---- making one ----
 
@@ -157,6 +152,8 @@ class Tokenizer:
         A name that ends in .tiktoken gets tiktoken's ranks instead, which leave the pattern and the special tokens out.
         """
         if os.fspath(path).endswith(RANKS_SUFFIX):
+            if not isinstance(self._vocabulary, Vocabulary):
+                raise TokenizerError(f"{path}: ranks hold byte pairs, not words; save a tokenizer.json")
             save_ranks(self._vocabulary, path)
         else:
             save_tokenizer_json(self._vocabulary, path)
@@ -188,7 +185,7 @@ class Tokenizer:
         >>> tokenizer.encode("be<|endoftext|>", allowed_special="all")
         [256, 259]
         """
-        return self._bpe.encode(text, self._wanted_special(text, allowed_special, disallowed_special))
+        return self._coder.encode(text, self._wanted_special(text, allowed_special, disallowed_special))
 
     def encode_array(
         self,
@@ -202,7 +199,7 @@ class Tokenizer:
         >>> Tokenizer.train_on(["to be or not to be"], vocab_size=260).encode_array("2b").dtype
         dtype('uint16')
         """
-        return self._bpe.encode_array(text, self._wanted_special(text, allowed_special, disallowed_special))
+        return self._coder.encode_array(text, self._wanted_special(text, allowed_special, disallowed_special))
 
     def encode_batch(
         self,
@@ -237,7 +234,7 @@ class Tokenizer:
 
     def _wanted_special(
         self, text: str, allowed_special: AllowedSpecial, disallowed_special: DisallowedSpecial
-    ) -> _core.SpecialTokens:
+    ) -> _core.SpecialTokens | SpecialWords:
         """The special tokens to look for in the text, after refusing what is to be refused."""
         if not isinstance(text, str):
             raise TokenizerError(f"encode takes a str, got {type(text).__name__}")
@@ -273,12 +270,12 @@ class Tokenizer:
                 raise TokenizerError(f"{option} names {token!r}, which is no special token here; there are: {known}")
         return chosen
 
-    def _finder(self, tokens: Collection[str]) -> _core.SpecialTokens:
+    def _finder(self, tokens: Collection[str]) -> _core.SpecialTokens | SpecialWords:
         if not tokens:
             return self._no_special
         if len(tokens) == len(self.special_tokens):
             return self._every_special
-        return _core.SpecialTokens([(token, self.special_tokens[token]) for token in tokens])
+        return self._vocabulary.finder(tokens)
 
     # ---- ids → text ----
 
@@ -297,10 +294,10 @@ class Tokenizer:
         """The bytes of the ids; as `decode`."""
         with contextlib.suppress(IndexError):  # the slower way says what is wrong
             if isinstance(ids, list):
-                return self._bpe.decode(ids)
+                return self._coder.decode(ids)
             if isinstance(ids, np.ndarray) and ids.ndim == 1 and ids.dtype in (np.uint16, np.uint32):
-                return self._bpe.decode(np.ascontiguousarray(ids))
-        return self._bpe.decode(self._checked(ids))
+                return self._coder.decode(np.ascontiguousarray(ids))
+        return self._coder.decode(self._checked(ids))
 
     def pieces(self, ids: Ids) -> list[str]:
         r"""The text of each token; bytes that are no whole characters are written \xNN.
@@ -317,11 +314,16 @@ class Tokenizer:
 
         A token that is a part of a character stands where that character does. The ids are those of a whole text.
 
+        Raises:
+            TokenizerError: an id outside the vocabulary, or that of unknown words, whose length is lost.
+
         >>> tokenizer = Tokenizer.train_on(["to be or not to be"], vocab_size=260)
         >>> tokenizer.offsets(tokenizer.encode("é be"))
         [(0, 1), (0, 1), (1, 4)]
         """
         tokens = self._vocabulary.tokens
+        if self.unknown_token is not None and self.unknown_token in ids:
+            raise TokenizerError("there are unknown words among the ids, and how long they were is lost")
         lengths = np.array([len(tokens[id_]) for id_ in self._checked(ids).tolist()], dtype=np.int64)
         data = np.frombuffer(self.decode_bytes(ids), dtype=np.uint8)
         character = np.cumsum((data & 0xC0) != 0x80) - 1  # of each byte: which one it is in
@@ -372,8 +374,13 @@ class Tokenizer:
         return self.special_tokens.get(END_TOKEN)
 
     @property
+    def unknown_token(self) -> int | None:
+        """The id that stands for all words without an id, where tokens are characters or words; of bytes, none."""
+        return self._vocabulary.unknown_id
+
+    @property
     def split_pattern(self) -> str:
-        """The name of the pattern that cuts text into words before tokens merge."""
+        """The name of the pattern that cuts text into words before tokens merge; "characters" where each is one."""
         return self._vocabulary.split_pattern
 
     def __eq__(self, other: object) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from onward._core import base_bytes
+import numpy as np
+
+from onward._core import Bpe, SpecialTokens, base_bytes
 from onward.errors import TokenizerError
 
 MOST_TOKENS = 1 << 21
@@ -31,20 +33,11 @@ class Vocabulary:
     """What Hugging Face's tokenizers add around a text, such as a start token; kept for them, not used here."""
 
     def __post_init__(self) -> None:
-        for what, items in (("tokens", self.tokens), ("merges", self.merges)):
-            if len(items) >= MOST_TOKENS:
-                raise TokenizerError(f"{len(items):,} {what}, expected fewer than {MOST_TOKENS:,}")
-        self._check_tokens()
+        check_tokens(self.tokens, self.special_tokens)
+        self._check_bytes()
         self._check_merges()
 
-    def _check_tokens(self) -> None:
-        seen: dict[bytes, int] = {}
-        for id_, token in enumerate(self.tokens):
-            if token and seen.setdefault(token, id_) != id_:
-                raise TokenizerError(f"the ids {seen[token]} and {id_} are both the token {token!r}")
-        for text, id_ in self.special_tokens.items():
-            if not text or self.tokens[id_] != text.encode():
-                raise TokenizerError(f"the special token {text!r} is not the token of its id {id_}")
+    def _check_bytes(self) -> None:
         base_ids = self.base_ids()
         missing = [byte for byte in range(256) if bytes([byte]) not in base_ids]
         if missing:
@@ -54,6 +47,7 @@ class Vocabulary:
             )
 
     def _check_merges(self) -> None:
+        _check_number("merges", self.merges)
         special = set(self.special_tokens.values())
         seen: set[tuple[int, int]] = set()
         for rank, (left, right, made) in enumerate(self.merges):
@@ -76,6 +70,46 @@ class Vocabulary:
         """The id of each single byte."""
         special = set(self.special_tokens.values())
         return {token: id_ for id_, token in enumerate(self.tokens) if len(token) == 1 and id_ not in special}
+
+    def to_core(self) -> Bpe:
+        """The same in C++, which encodes and decodes."""
+        base_ids = self.base_ids()
+        return Bpe(
+            self.split_pattern,
+            self.tokens,
+            [base_ids[bytes([byte])] for byte in range(256)],
+            np.array(self.merges, dtype=np.uint32).reshape(-1, 3),
+            list(self.whole_word_ids().values()),
+        )
+
+    def finder(self, names: Iterable[str]) -> SpecialTokens:
+        """What finds these special tokens in text."""
+        return SpecialTokens([(name, self.special_tokens[name]) for name in names])
+
+    @property
+    def unknown_id(self) -> None:
+        """None: every text is made of bytes, and every byte is a token."""
+
+
+def check_tokens(tokens: Sequence[bytes], special_tokens: dict[str, int]) -> None:
+    """Refuse too many tokens, two that are the same, and special tokens that are no tokens.
+
+    Raises:
+        TokenizerError: with the ids.
+    """
+    _check_number("tokens", tokens)
+    seen: dict[bytes, int] = {}
+    for id_, token in enumerate(tokens):
+        if token and seen.setdefault(token, id_) != id_:
+            raise TokenizerError(f"the ids {seen[token]} and {id_} are both the token {token!r}")
+    for text, id_ in special_tokens.items():
+        if not text or tokens[id_] != text.encode():
+            raise TokenizerError(f"the special token {text!r} is not the token of its id {id_}")
+
+
+def _check_number(what: str, items: Sequence[Any]) -> None:
+    if len(items) >= MOST_TOKENS:
+        raise TokenizerError(f"{len(items):,} {what}, expected fewer than {MOST_TOKENS:,}")
 
 
 def vocabulary_from_merges(

@@ -12,6 +12,7 @@ from onward.errors import ConfigError
 from onward.model.config import ModelConfig
 
 FORMAT_VERSION = 1
+TokenizerKind = Literal["bpe", "characters", "words"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,6 +101,8 @@ class RunConfig:
     """The preset that the model began from."""
     minutes: float | None = None
     """The limit of time that `training.steps` was measured to keep."""
+    tokenizer: TokenizerKind = "bpe"
+    """What a token is."""
     model: ModelConfig
     """The shape of the model."""
     training: TrainingConfig

@@ -10,16 +10,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from onward.data.batches import Batch, window_batch
 from onward.data.shards import TokenFile
 from onward.data.text import read_documents
 from onward.errors import ConfigError, DataError
 from onward.model.language_model import LanguageModel, tokenizer_of
+from onward.tokenizer import Tokenizer
 from onward.training.loss import summed_loss
 
 # Logits of one batch: 64 MiB in float32, enough to keep the processor busy.
 _LOGITS_AT_ONCE = 1 << 24
+_TOKENS_AT_ONCE = 1 << 22
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,10 @@ class Evaluation:
     """Bytes of text that they stand for."""
     nats: float
     """Minus the log-probability of all of them."""
+    n_unknown: int = 0
+    """How many of the tokens stand for characters or words that the tokenizer does not know."""
+    unknown_bytes: float = 0
+    """Bytes of text that those stand for."""
 
     @property
     def loss(self) -> float:
@@ -40,8 +47,12 @@ class Evaluation:
 
     @property
     def bits_per_byte(self) -> float:
-        """Bits per byte of text, which compares models with different tokenizers."""
-        return self.nats / math.log(2) / self.n_bytes
+        """Bits per byte of text, which compares models with different tokenizers.
+
+        That a word is unknown does not yet say which it is: it counts as spelled out after that, at 8 bits for each of
+        its bytes and 8 for its end.
+        """
+        return (self.nats / math.log(2) + 8 * (self.unknown_bytes + self.n_unknown)) / self.n_bytes
 
     @property
     def perplexity(self) -> float:
@@ -67,16 +78,23 @@ def evaluate(model: LanguageModel, text: TokenFile, *, most_tokens: int | None =
         at_even_distances = np.linspace(0, n_targets // length - 1, max(most_tokens // length, 1)).astype(int)
         starts = [starts[index] for index in at_even_distances]
     tokenizer = tokenizer_of(model)
-    byte_lengths = np.array([len(tokenizer.token_bytes(token)) for token in range(tokenizer.vocab_size)])
-    byte_lengths[list(tokenizer.special_tokens.values())] = 0
-    n_tokens = n_bytes = 0
-    nats = 0.0
+    byte_lengths = _byte_lengths(tokenizer, text)
+    n_tokens = n_unknown = 0
+    n_bytes = nats = 0.0
     for batch in _windows(text, starts, length, at_once=max(_LOGITS_AT_ONCE // (length * model.vocab_size), 1)):
         tokens, targets, mask = to_tensors(batch, getattr(model, "device", "cpu"))
         nats += float(summed_loss(model(tokens), targets, mask))
         n_tokens += int(batch.loss_mask.sum())
-        n_bytes += int(byte_lengths[batch.targets[batch.loss_mask]].sum())
-    return Evaluation(n_tokens=n_tokens, n_bytes=max(n_bytes, 1), nats=nats)
+        n_bytes += float(byte_lengths[batch.targets[batch.loss_mask]].sum())
+        n_unknown += int((batch.targets[batch.loss_mask] == tokenizer.unknown_token).sum())
+    unknown_bytes = n_unknown * byte_lengths[tokenizer.unknown_token] if n_unknown else 0.0
+    return Evaluation(
+        n_tokens=n_tokens,
+        n_bytes=max(round(n_bytes), 1),
+        nats=nats,
+        n_unknown=n_unknown,
+        unknown_bytes=float(unknown_bytes),
+    )
 
 
 def evaluate_texts(model: LanguageModel, paths: Sequence[Path]) -> Evaluation:
@@ -101,6 +119,21 @@ def evaluate_texts(model: LanguageModel, paths: Sequence[Path]) -> Evaluation:
         n_bytes=sum(len(document.encode()) for document in documents),
     )
     return evaluate(model, text)
+
+
+def _byte_lengths(tokenizer: Tokenizer, text: TokenFile) -> NDArray[np.float64]:
+    """How many bytes of text each token stands for; for the unknown one, the mean over the text, whose length is known.
+
+    Shape (vocab,).
+    """
+    lengths = np.array([len(tokenizer.token_bytes(token)) for token in range(tokenizer.vocab_size)], dtype=np.float64)
+    lengths[list(tokenizer.special_tokens.values())] = 0
+    if (unknown := tokenizer.unknown_token) is not None:
+        counts = np.zeros(tokenizer.vocab_size)
+        for begin in range(0, len(text.tokens), _TOKENS_AT_ONCE):
+            counts += np.bincount(text.tokens[begin : begin + _TOKENS_AT_ONCE], minlength=tokenizer.vocab_size)
+        lengths[unknown] = (text.n_bytes - counts @ lengths) / max(counts[unknown], 1)
+    return lengths
 
 
 def _windows(text: TokenFile, starts: Sequence[int], length: int, at_once: int) -> Iterator[Batch]:

@@ -19,8 +19,10 @@ class TrainOptions:
     minutes: float | None = None
     """Train for at most so many minutes. The steps that fit are measured first; a small text that would be learned by
     heart gets fewer. [default: 3, unless --steps is given]"""
+    tokenizer: str | None = None
+    """What a token is: bpe (byte pairs that occur often), characters or words. [default: bpe]"""
     vocab_size: int | None = None
-    """Tokens in the vocabulary. [default: by the length of the text]"""
+    """Tokens in the vocabulary; of characters and words, the most. [default: by the length of the text]"""
     seed: int | None = None
     """Decides the first weights and the order of the text. [default: 1]"""
     checkpoint_every: int | None = None

@@ -19,9 +19,9 @@ from onward.model.config import PRESETS, ModelConfig
 from onward.run import Run
 from onward.tokenizer import Tokenizer
 from onward.training.calibrate import faster_dtype, fit_into
-from onward.training.config import RunConfig, TrainingConfig
+from onward.training.config import RunConfig, TokenizerKind, TrainingConfig
 from onward.training.options import TrainOptions
-from onward.training.recipe import DEFAULT_MINUTES, DEFAULT_SIZE, default_training, default_vocab_size, most_steps
+from onward.training.recipe import DEFAULT_MINUTES, DEFAULT_SIZE, default_training, most_steps, train_tokenizer
 
 Say = Callable[[str], None]
 
@@ -33,6 +33,7 @@ class Settings:
     texts: list[Path]
     size: str
     minutes: float | None
+    tokenizer: TokenizerKind
     model: dict[str, Any]
     training: dict[str, Any]
 
@@ -59,7 +60,7 @@ def prepare(run: Run, texts: Sequence[Path], options: TrainOptions, say: Say) ->
     from_dict(ModelConfig, {"vocab_size": 256, **shape}, "model settings")
     from_dict(TrainingConfig, {"steps": _UNKNOWN, **asked.training}, "training settings")
     device = resolve_device(asked.training.get("device", "auto"))
-    tokenizer = _prepare_tokens(run, texts, asked.model.get("vocab_size"), shape, say)
+    tokenizer = _prepare_tokens(run, texts, asked, shape, say)
     n_tokens = len(read_token_file(run.training_tokens).tokens)
     model = from_dict(ModelConfig, {**shape, "vocab_size": tokenizer.vocab_size}, "model settings")
     values: dict[str, Any] = {"steps": _UNKNOWN, "threads": torch.get_num_threads()}
@@ -69,6 +70,7 @@ def prepare(run: Run, texts: Sequence[Path], options: TrainOptions, say: Say) ->
         texts=[str(path) for path in texts],
         size=asked.size,
         minutes=asked.minutes,
+        tokenizer=asked.tokenizer,
         model=model,
         training=from_dict(TrainingConfig, values, "training settings"),
     )
@@ -88,9 +90,7 @@ def prepare(run: Run, texts: Sequence[Path], options: TrainOptions, say: Say) ->
     say(_describe_training(config, n_tokens))
 
 
-def _prepare_tokens(
-    run: Run, texts: Sequence[Path], vocab_size: int | None, shape: dict[str, Any], say: Say
-) -> Tokenizer:
+def _prepare_tokens(run: Run, texts: Sequence[Path], asked: Settings, shape: dict[str, Any], say: Say) -> Tokenizer:
     """Split the text, train the tokenizer on the training part alone, and write both parts as token files."""
     documents = read_documents(texts)
     training, validation = split_documents(documents)
@@ -102,7 +102,7 @@ def _prepare_tokens(
             f"give more text, or a shorter context with --set model.context_length={max(1, n_bytes // 8)}"
         )
     began = time.perf_counter()
-    tokenizer = Tokenizer.train_on(training, vocab_size=vocab_size or default_vocab_size(n_bytes, shape["d_model"]))
+    tokenizer = train_tokenizer(asked.tokenizer, training, asked.model.get("vocab_size"), shape["d_model"])
     tokenizer.save(run.tokenizer_file)
     n_tokens = [
         _write_tokens(path, part, tokenizer)
@@ -178,4 +178,6 @@ def gather_settings(options: TrainOptions) -> Settings:
     if size not in PRESETS:
         raise ConfigError(f"there is no size {size!r}; there are {', '.join(PRESETS)}")
     texts = [Path(text) for text in file.get("texts", [])]
-    return Settings(texts=texts, size=size, minutes=minutes, model=model, training=training)
+    given = {} if options.tokenizer is None else {"tokenizer": options.tokenizer}
+    tokenizer = check(RunConfig, {"tokenizer": "bpe", **file, **given}, "settings", partial=True)["tokenizer"]
+    return Settings(texts=texts, size=size, minutes=minutes, tokenizer=tokenizer, model=model, training=training)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from onward.model.config import ModelConfig
+from onward.tokenizer import Tokenizer, simple
+from onward.training.config import TokenizerKind
 
 DEFAULT_SIZE = "small"
 DEFAULT_MINUTES = 3.0
@@ -28,6 +31,20 @@ def default_vocab_size(n_bytes: int, d_model: int) -> int:
     if n_bytes < _SHORT:
         return 257 + n_bytes // 32
     return 1 << max(min(round(math.log2(n_bytes / 2000)), int(math.log2(32 * d_model))), 9)
+
+
+def train_tokenizer(kind: TokenizerKind, texts: Sequence[str], vocab_size: int | None, d_model: int) -> Tokenizer:
+    """A tokenizer, with a vocabulary that suits the text and the model unless one is given.
+
+    Characters are all those of the text. Words are those that occur twice, so that the model sees in training what
+    unknown ones are like; more than 32 times the model's width would cost more time than all its blocks.
+    """
+    if kind == "characters":
+        return simple.train_on(texts, "characters", vocab_size=vocab_size)
+    if kind == "words":
+        return simple.train_on(texts, "words", vocab_size=vocab_size or 32 * d_model, min_frequency=2)
+    n_bytes = sum(len(text.encode()) for text in texts)
+    return Tokenizer.train_on(texts, vocab_size=vocab_size or default_vocab_size(n_bytes, d_model))
 
 
 def default_training(model: ModelConfig, optimizer: str, n_tokens: int) -> dict[str, Any]:

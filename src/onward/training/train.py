@@ -29,7 +29,7 @@ def train(*texts: str | Path, **options: Any) -> Run:
     Args:
         *texts: UTF-8 files, and folders of .txt and .txt.gz files; each file is a document, or several where it
             separates them by `<|endoftext|>`.
-        **options: the fields of TrainOptions: out, size, steps, minutes, vocab_size, seed, checkpoint_every,
+        **options: the fields of TrainOptions: out, size, steps, minutes, tokenizer, vocab_size, seed, checkpoint_every,
             config, set, resume, overwrite.
 
     Raises:
@@ -103,7 +103,7 @@ def _check_resumable(run: Run, texts: Sequence[Path], options: TrainOptions) -> 
         raise RunError(f"there is no run in {run.folder} to resume; leave out --resume to begin one")
     config = RunConfig.load(run.config_file)
     settings = gather_settings(options)
-    given = {name: value for name in ("minutes", "size") if (value := getattr(options, name)) is not None}
+    given = {name: value for name in ("minutes", "size", "tokenizer") if (value := getattr(options, name)) is not None}
     asked = {**settings.model, **settings.training, **given}
     made = {**vars(config.model), **vars(config.training), **vars(config)}
     if [text.resolve() for text in texts or map(Path, config.texts)] != [Path(text).resolve() for text in config.texts]:

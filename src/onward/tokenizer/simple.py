@@ -1,0 +1,104 @@
+"""Characters or words as tokens: tokenizers that fit on a page, with the interface of all others.
+
+Their vocabulary is what the training text holds. Whatever it does not hold becomes the token <|unknown|>, and is lost.
+A word has the blank before it inside, so that joining tokens gives the text back.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Literal, get_args
+
+from onward._core import split_patterns
+from onward.errors import TokenizerError
+from onward.tokenizer.tokenizer import END_TOKEN, Tokenizer, _surrogate_message
+from onward.tokenizer.vocabulary import MOST_TOKENS
+from onward.tokenizer.word_level import CHARACTERS, UNKNOWN_TOKEN, WordLevelVocabulary, cut_words
+
+Kind = Literal["characters", "words"]
+
+
+def train_on(
+    texts: Iterable[str],
+    kind: Kind,
+    *,
+    vocab_size: int | None = None,
+    special_tokens: Sequence[str] = (END_TOKEN,),
+    split_pattern: str = "gpt2",
+    min_frequency: int = 1,
+) -> Tokenizer:
+    """Make a tokenizer of the characters or words of texts; otherwise as `train`.
+
+    >>> tokenizer = train_on(["to be or not to be"], "words")
+    >>> tokenizer.pieces(tokenizer.encode("to be or what"))
+    ['to', ' be', ' or', '<|unknown|>']
+    """
+    counts = _Counts(_pattern_of(kind, split_pattern))
+    for i, text in enumerate([texts] if isinstance(texts, str) else texts):
+        try:
+            counts.feed(text)
+            counts.end_text()
+        except UnicodeEncodeError as error:
+            raise TokenizerError(f"text {i}: {_surrogate_message(error)}") from error
+    return _tokenizer(counts, vocab_size, special_tokens, min_frequency)
+
+
+class _Counts:
+    """Counts the words of texts that come in parts, as the core does for byte pairs."""
+
+    def __init__(self, split_pattern: str) -> None:
+        self.split_pattern = split_pattern
+        self.words = Counter[bytes]()
+        self._parts: list[bytes] = []
+
+    def feed(self, part: str | bytes) -> None:
+        self._parts.append(part.encode() if isinstance(part, str) else part)
+
+    def end_text(self) -> None:
+        data = b"".join(self._parts)
+        self._parts.clear()
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"byte {error.start} is {data[error.start]:#04x}, which is not UTF-8") from error
+        if self.split_pattern == CHARACTERS:
+            self.words.update({character.encode(): count for character, count in Counter(text).items()})
+        else:
+            self.words.update(cut_words(text, self.split_pattern))
+
+
+def _pattern_of(kind: Kind, split_pattern: str) -> str:
+    if kind not in get_args(Kind):
+        raise TokenizerError(f"kind is {kind!r}, expected {' or '.join(map(repr, get_args(Kind)))}")
+    if split_pattern not in split_patterns():
+        raise TokenizerError(
+            f"the split pattern {split_pattern!r} is unknown; there are: {', '.join(split_patterns())}"
+        )
+    return CHARACTERS if kind == "characters" else split_pattern
+
+
+def _tokenizer(counts: _Counts, vocab_size: int | None, special_tokens: Sequence[str], min_frequency: int) -> Tokenizer:
+    """The most frequent words by frequency; characters by code point, for a reader finds them so."""
+    special = [UNKNOWN_TOKEN, *special_tokens]
+    most = MOST_TOKENS - 1 if vocab_size is None else vocab_size
+    if not len(special) < most < MOST_TOKENS:
+        raise TokenizerError(
+            f"vocab_size is {most}, expected {len(special) + 1} ({len(special)} special, one other) "
+            f"to {MOST_TOKENS - 1}"
+        )
+    if min_frequency < 1:
+        raise TokenizerError(f"min_frequency is {min_frequency}, expected 1 or more")
+    frequent = [(-count, word) for word, count in counts.words.items() if count >= min_frequency]
+    words = [word for _, word in sorted(frequent)[: most - len(special)]]
+    if not words:
+        raise TokenizerError(f"the text has no words that occur {min_frequency} times or more; give more text")
+    if counts.split_pattern == CHARACTERS:
+        words.sort()
+    return Tokenizer(
+        WordLevelVocabulary(
+            tokens=words + [text.encode() for text in special],
+            special_tokens={text: len(words) + i for i, text in enumerate(special)},
+            split_pattern=counts.split_pattern,
+        )
+    )
