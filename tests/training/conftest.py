@@ -16,6 +16,13 @@ from tests.conftest import TINY_TEXT
 
 PrepareRun = Callable[..., tuple[Run, RunConfig]]
 
+_TINY = [
+    "model.context_length=16",
+    "training.dtype=float32",
+    "training.batch_size=4",
+    "training.evaluate_every=8",  # each writes a sample, which takes longer than eight steps
+]
+
 
 @pytest.fixture
 def prepare_run(tmp_path: Path) -> PrepareRun:
@@ -25,7 +32,7 @@ def prepare_run(tmp_path: Path) -> PrepareRun:
     def make(name: str, *settings: str, **options: Any) -> tuple[Run, RunConfig]:
         run = Run(tmp_path / name)
         run.folder.mkdir()
-        tiny = ["model.context_length=16", "training.dtype=float32", "training.batch_size=4", *settings]
+        tiny = [*_TINY, *settings]
         options = {"steps": 8, "size": "tiny", "vocab_size": 300, **options}
         prepare(run, [tmp_path / "text.txt"], TrainOptions(**options, set=tiny), say=lambda line: None)
         return run, RunConfig.load(run.config_file)

@@ -1,4 +1,4 @@
-"""Which parameters get which optimizer, learning rate and weight decay: torch's AdamW and Muon."""
+"""Which parameters get which optimizer, learning rate and weight decay: Muon and torch's AdamW."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from onward.errors import CheckpointError
 from onward.training.config import TrainingConfig
+from onward.training.muon import Muon
 
 # What torch's optimizers remember of each parameter.
 _REMEMBERED: dict[type, tuple[str, ...]] = {
     torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq"),
-    torch.optim.Muon: ("momentum_buffer",),
+    Muon: ("momentum_buffer",),
 }
 
 
@@ -43,8 +44,8 @@ class Optimizer:
         ]
         self._optimizers: list[torch.optim.Optimizer] = []
         if config.optimizer == "muon":
-            muon = torch.optim.Muon(kinds["matrix"], lr=config.learning_rate, weight_decay=config.weight_decay)
-            self._optimizers.append(muon)
+            decay, dtype = config.weight_decay, getattr(torch, config.dtype)
+            self._optimizers.append(Muon(kinds["matrix"], lr=config.learning_rate, weight_decay=decay, dtype=dtype))
         else:
             groups.append({"params": kinds["matrix"], "lr": config.learning_rate})
         betas = (config.beta1, config.beta2)
