@@ -1,35 +1,50 @@
-"""Any model by its path: runs, checkpoints and model folders."""
+"""Any model by its path: runs, checkpoints and model folders of ours, Hugging Face's folders, GGUF files."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
+from onward.atomic import atomic_folder
+from onward.config import read_json
 from onward.device import resolve_device
-from onward.errors import CheckpointError
+from onward.errors import CheckpointError, ConfigError
 from onward.model.decoder import Decoder
-from onward.model.folder import CONFIG, read_model_folder
+from onward.model.folder import CONFIG, read_model_folder, write_model_folder
+from onward.model.gguf import read_gguf
+from onward.model.huggingface import is_huggingface, read_huggingface_folder, write_huggingface_folder
 from onward.run import Run
 
 ARCHITECTURES = {"decoder": Decoder}
 """The class of each architecture that a config.json may name."""
 
+Form = Literal["onward", "huggingface"]
 
-def load(path: str | Path, *, device: str = "auto") -> Decoder:
-    """Load the model of a run (its newest checkpoint), or of a model folder, ready to run; its tokenizer is set.
+
+def load(path: str | Path, *, device: str = "auto", tokenizer: bool = True) -> Decoder:
+    """Load the model of a run (its newest checkpoint), of a model folder, or of a file, ready to run, with its tokenizer.
 
     Args:
-        path: a run folder, a checkpoint in it, or any folder with config.json and model.safetensors.
+        path: a run folder, a checkpoint in it, or any folder with config.json and model.safetensors, of ours or of
+            Hugging Face's (gpt2, llama, nanochat); or a GGUF file (gpt2, llama).
         device: where the weights go: cpu, cuda or mps; auto: the fastest that there is.
+        tokenizer: whether to load the tokenizer too.
 
     Raises:
-        CheckpointError: there is no model in `path`, or it is broken.
+        CheckpointError: there is no model in `path`, or it is broken, or of a kind that a Decoder cannot be.
+        TokenizerError: its tokenizer is broken, or of another kind than byte-level BPE.
         ConfigError: there is no such device.
 
     >>> model = load("runs/book")  # doctest: +SKIP
     """
     path, device = Path(path), resolve_device(device)
+    form = form_of(path)
+    if form == "gguf":
+        return read_gguf(path, device, tokenizer=tokenizer)
+    if form == "huggingface":
+        return read_huggingface_folder(path, device, tokenizer=tokenizer)
     if (path / CONFIG).is_file():
-        return read_model_folder(path, ARCHITECTURES, device)
+        return read_model_folder(path, ARCHITECTURES, device, tokenizer=tokenizer)
     run = Run(path)
     if not run.exists():
         raise CheckpointError(f"there is no run and no model in {path}; train one with: onward train TEXT --out {path}")
@@ -37,7 +52,52 @@ def load(path: str | Path, *, device: str = "auto") -> Decoder:
     if not folders:
         raise CheckpointError(f"{path} has no checkpoint yet; go on with: onward train --out {path} --resume")
     try:
-        return read_model_folder(folders[-1], ARCHITECTURES, device)
+        return read_model_folder(folders[-1], ARCHITECTURES, device, tokenizer=tokenizer)
     except CheckpointError as error:
         older = f"; the one before it is {folders[-2]}" if len(folders) > 1 else ""
         raise CheckpointError(f"{error}{older}") from None
+
+
+def form_of(path: Path) -> Literal["onward", "huggingface", "gguf"]:
+    """Whose form the model at `path` has, by the name of the file, or what config.json holds; ours where it is none.
+
+    Raises:
+        CheckpointError: a config.json that cannot be read.
+    """
+    if path.suffix == ".gguf":
+        return "gguf"
+    if not (path / CONFIG).is_file():
+        return "onward"
+    try:
+        return "huggingface" if is_huggingface(read_json(path / CONFIG)) else "onward"
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from None
+
+
+def convert(source: str | Path, target: str | Path, *, to: Form | None = None, tokenizer: bool = True) -> Form:
+    """Write the model at `source`, whatever its form, as a model folder of ours or of Hugging Face's.
+
+    Args:
+        source: whatever `load` takes.
+        target: the folder to write, which must not exist.
+        to: the form of the folder; None: Hugging Face's for a model of ours, ours for any other.
+        tokenizer: whether to take the tokenizer along.
+
+    Returns:
+        The form that was written.
+
+    Raises:
+        CheckpointError: as `load`; or the target exists.
+        ConfigError: no architecture of Hugging Face's is this model; with what stands in the way.
+
+    >>> convert("runs/book", "book-for-transformers")  # doctest: +SKIP
+    'huggingface'
+    """
+    source, target = Path(source), Path(target)
+    if target.exists():
+        raise CheckpointError(f"{target} exists already; give a folder that does not")
+    to = to or ("huggingface" if form_of(source) == "onward" else "onward")
+    model = load(source, device="cpu", tokenizer=tokenizer)
+    with atomic_folder(target) as folder:
+        write_huggingface_folder(folder, model) if to == "huggingface" else write_model_folder(folder, model)
+    return to

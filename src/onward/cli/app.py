@@ -11,6 +11,7 @@ import sys
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
+from onward.cli.convert import convert
 from onward.cli.evaluate import evaluate
 from onward.cli.generate import generate
 from onward.cli.tokenizer import app as tokenizer
@@ -34,6 +35,7 @@ onward tokenizer encode runs/book "some text"
 app.command(train)
 app.command(generate)
 app.command(evaluate)
+app.command(convert)
 app.command(tokenizer)
 
 

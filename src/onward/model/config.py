@@ -11,6 +11,47 @@ from onward.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class RotaryScaling:
+    """How rotary frequencies are slowed, so that a model trained on shorter texts can read longer ones.
+
+    `linear` divides them all by the factor (Chen et al., Position Interpolation, 2023). `llama3` divides those whose
+    wavelength is above original_context_length / low_freq_factor, leaves those below original_context_length /
+    high_freq_factor, and goes from the one to the other in between (Llama 3.1, 2024).
+
+    Raises:
+        ConfigError: a value out of range.
+
+    >>> RotaryScaling(kind="linear", factor=2.0).factor
+    2.0
+    """
+
+    kind: Literal["linear", "llama3"]
+    """Which frequencies are slowed."""
+    factor: float
+    """How much slower they become."""
+    low_freq_factor: float = 1.0
+    """llama3: turns within the original context, below which a frequency is slowed in full."""
+    high_freq_factor: float = 4.0
+    """llama3: turns within the original context, above which a frequency stays."""
+    original_context_length: int = 8192
+    """llama3: the context of the first training."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.factor < math.inf:
+            raise ConfigError(f"rotary_scaling.factor must be at least 1; got {self.factor}")
+        if not 0 < self.low_freq_factor < self.high_freq_factor < math.inf:
+            raise ConfigError(
+                f"rotary_scaling.low_freq_factor must be above 0 and below high_freq_factor; "
+                f"got {self.low_freq_factor} and {self.high_freq_factor}"
+            )
+        if not 1 <= self.original_context_length <= 1 << 24:
+            raise ConfigError(
+                f"rotary_scaling.original_context_length must be between 1 and {1 << 24}; "
+                f"got {self.original_context_length}"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """The shape of a Decoder.
 
@@ -51,6 +92,8 @@ class ModelConfig:
     """How the model knows where a token stands."""
     rotary_theta: float = 10_000.0
     """Base of the rotary frequencies."""
+    rotary_scaling: RotaryScaling | None = None
+    """How the rotary frequencies are slowed for contexts longer than those of the first training; None: not."""
     attention: Literal["causal", "full"] = "causal"
     """Whether a position sees itself and those before it, as text is generated, or all (no generation, no cache)."""
     window: int = 0
@@ -121,6 +164,10 @@ def _refuse_contradictions(config: ModelConfig) -> None:
         (
             not rotary and config.rotary_theta != ModelConfig.rotary_theta,
             f"rotary_theta = {config.rotary_theta} turns nothing, since positions = {config.positions}",
+        ),
+        (
+            not rotary and config.rotary_scaling is not None,
+            f"rotary_scaling slows nothing, since positions = {config.positions}",
         ),
         (
             config.window > 0 and config.attention == "full",

@@ -15,6 +15,7 @@ from onward.config import check_format, from_dict, read_json, to_dict, write_jso
 from onward.errors import CheckpointError, ConfigError
 from onward.model.config import ModelConfig
 from onward.model.decoder import Decoder
+from onward.model.weights import fill, make_decoder, own_weights, stored_safetensors
 from onward.tokenizer import Tokenizer
 
 FORMAT_VERSION = 1
@@ -29,13 +30,16 @@ def write_model_folder(folder: Path, model: Decoder) -> None:
         model.tokenizer.save(folder / TOKENIZER)
 
 
-def read_model_folder(folder: Path, architectures: Mapping[str, type[Decoder]], device: str) -> Decoder:
+def read_model_folder(
+    folder: Path, architectures: Mapping[str, type[Decoder]], device: str, *, tokenizer: bool = True
+) -> Decoder:
     """Make the model that `folder` holds, its weights loaded and its tokenizer set, ready to run.
 
     Args:
         folder: a model folder.
         architectures: the class of each architecture, by name.
         device: where the weights go.
+        tokenizer: whether to set the tokenizer too.
 
     Raises:
         CheckpointError: a file is missing, cut short, or holds something else than the config says.
@@ -43,11 +47,11 @@ def read_model_folder(folder: Path, architectures: Mapping[str, type[Decoder]], 
     architecture, config = read_model_config(folder)
     if architecture not in architectures:
         raise CheckpointError(f"{folder / CONFIG}: no architecture {architecture!r}; known: {', '.join(architectures)}")
-    model = architectures[architecture](config).to(device)
-    load_weights(model, folder)
-    if (folder / TOKENIZER).exists():
-        model.tokenizer = Tokenizer.load(folder / TOKENIZER)
-    return model.requires_grad_(False)
+    path = folder / WEIGHTS
+    model = make_decoder(architectures[architecture], config, stored_safetensors(path), path, device)
+    if tokenizer and (folder / TOKENIZER).exists():
+        model.tokenizer = fitting(Tokenizer.load(folder / TOKENIZER), config, folder)
+    return model
 
 
 def read_model_config(folder: Path) -> tuple[str, ModelConfig]:
@@ -67,36 +71,33 @@ def load_weights(model: Decoder, folder: Path) -> None:
     """Fill the model's weights from `folder`.
 
     Raises:
-        CheckpointError: a tensor is missing, not the model's, or of another shape; each is named.
+        CheckpointError: a tensor is missing, not the model's, of another shape, or not finite; each is named.
     """
-    path = folder / WEIGHTS
-    weights, own = read_tensors(path, model.device), own_weights(model)
-    if missing := own.keys() - weights.keys():
-        raise CheckpointError(f"{path} lacks {_some(missing)}: it belongs to another model than {folder / CONFIG}")
-    if extra := weights.keys() - own.keys():
-        raise CheckpointError(f"{path} has {_some(extra)}, unknown to the model of {folder / CONFIG}")
-    for name, weight in own.items():
-        if weight.shape != weights[name].shape:
-            raise CheckpointError(
-                f"{path}: {name} has shape {tuple(weights[name].shape)}; the config makes it {tuple(weight.shape)}"
-            )
-        weight.copy_(weights[name])
+    fill(model, stored_safetensors(folder / WEIGHTS), folder / WEIGHTS)
 
 
-def own_weights(model: Decoder) -> dict[str, Tensor]:
-    """The model's weights by name, detached; a tied matrix once."""
-    weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    return dict(sorted(weights.items()))
+def fitting(tokenizer: Tokenizer, config: ModelConfig, where: Path) -> Tokenizer:
+    """The tokenizer, if the model has all its tokens.
+
+    Raises:
+        CheckpointError: it has tokens that the model does not.
+    """
+    if tokenizer.vocab_size > config.vocab_size:
+        raise CheckpointError(
+            f"{where}: the tokenizer has {tokenizer.vocab_size} tokens and the model {config.vocab_size}: "
+            f"the tokenizer belongs to another model"
+        )
+    return tokenizer
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """Write named tensors as a safetensors file.
 
     Raises:
         OSError: the file cannot be written, for example on a full disk.
     """
     try:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
     except SafetensorError as error:
         raise OSError(f"cannot write {path}: {error}") from None
 
@@ -114,8 +115,3 @@ def read_tensors(path: Path, device: torch.device) -> dict[str, Tensor]:
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path} is cut short or is no safetensors file ({error})") from None
     return tensors
-
-
-def _some(names: set[str]) -> str:
-    first = sorted(names)[:3]
-    return ", ".join(first) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -5,11 +5,13 @@ Learned positions are an Embedding of the position (Radford et al., 2018).
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from onward.model.config import ModelConfig
+from onward.model.config import ModelConfig, RotaryScaling
 
 
 def sinusoidal_table(context_length: int, d_model: int) -> Float[Tensor, "pos d_model"]:
@@ -20,7 +22,7 @@ def sinusoidal_table(context_length: int, d_model: int) -> Float[Tensor, "pos d_
     >>> sinusoidal_table(2, 4)[0].tolist()
     [0.0, 1.0, 0.0, 1.0]
     """
-    angles = _angles(torch.arange(context_length), d_model, theta=10_000.0)
+    angles = _angles(context_length, _frequencies(d_model, theta=10_000.0))
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)
 
 
@@ -49,7 +51,10 @@ class RotaryPositions(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        angles = _angles(torch.arange(config.context_length), config.d_head, config.rotary_theta)
+        frequencies = _frequencies(config.d_head, config.rotary_theta)
+        if config.rotary_scaling is not None:
+            frequencies = _scaled(frequencies, config.rotary_scaling)
+        angles = _angles(config.context_length, frequencies)
         self.register_buffer("cos", angles.cos(), persistent=False)
         self.register_buffer("sin", angles.sin(), persistent=False)
 
@@ -72,7 +77,20 @@ class Rotation:
         return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
 
 
-def _angles(positions: Tensor, size: int, theta: float) -> Float[Tensor, "pos half"]:
-    """Position times frequency, for size / 2 frequencies from 1 down to nearly 1 / theta."""
-    frequencies = theta ** (-torch.arange(0, size, 2, dtype=torch.float64) / size)
-    return (positions[:, None] * frequencies).float()
+def _frequencies(size: int, theta: float) -> Float[Tensor, " half"]:
+    """The angle from one position to the next, for size / 2 pairs: from 1 down to nearly 1 / theta."""
+    return theta ** (-torch.arange(0, size, 2, dtype=torch.float64) / size)
+
+
+def _scaled(frequencies: Float[Tensor, " half"], scaling: RotaryScaling) -> Float[Tensor, " half"]:
+    """The frequencies slowed as RotaryScaling says."""
+    if scaling.kind == "linear":
+        return frequencies / scaling.factor
+    turns = scaling.original_context_length * frequencies / (2 * math.pi)  # within the original context
+    kept = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
+    return frequencies / scaling.factor * (1 - kept.clamp(0, 1)) + frequencies * kept.clamp(0, 1)
+
+
+def _angles(context_length: int, frequencies: Float[Tensor, " half"]) -> Float[Tensor, "pos half"]:
+    """Position times frequency."""
+    return (torch.arange(context_length)[:, None] * frequencies).float()

@@ -247,7 +247,7 @@ def _bpe(document: dict[str, Any], model: dict[str, Any], special_tokens: dict[s
     vocabulary = _expect(model.get("vocab"), dict, "'model.vocab'")
     merges = _expect(model.get("merges"), list, "'model.merges'")
     return replace(
-        _build(vocabulary, [_merge_parts(merge, rank) for rank, merge in enumerate(merges)], special_tokens),
+        build_vocabulary(vocabulary, [merge_parts(merge, rank) for rank, merge in enumerate(merges)], special_tokens),
         split_pattern=split_pattern,
         whole_words=bool(model.get("ignore_merges")),
         post_processor=document.get("post_processor"),
@@ -276,7 +276,7 @@ def _special_tokens(added_tokens: list[Any]) -> dict[str, int]:
     return special_tokens
 
 
-def _merge_parts(merge: Any, rank: int) -> tuple[str, str]:
+def merge_parts(merge: Any, rank: int) -> tuple[str, str]:
     parts = merge.split(" ") if isinstance(merge, str) else _expect(merge, list, f"merge {rank}")
     if len(parts) != 2 or not all(isinstance(part, str) for part in parts):
         raise TokenizerError(f"merge {rank} is {_shortly(merge)}, expected two tokens")
@@ -293,14 +293,14 @@ def _load_gpt2_files(encoder_file: Path, merges_file: Path) -> Vocabulary:
     with _naming(merges_file):
         lines = merges_text.split("\n")
         lines = lines[1:] if lines[0].startswith("#version") else lines
-        merges = [_merge_parts(line, rank) for rank, line in enumerate(lines) if line]
+        merges = [merge_parts(line, rank) for rank, line in enumerate(lines) if line]
     with _naming(encoder_file.parent):
         # What is neither a byte nor made by a merge can come from no text: a special token.
         made = {left + right for left, right in merges}
         special = {
             token: id_ for token, id_ in encoder.items() if token not in made and token not in _BYTE_OF_CHARACTER
         }
-        return _build(encoder, merges, special)
+        return build_vocabulary(encoder, merges, special)
 
 
 # ---- tiktoken's ranks ----
@@ -370,7 +370,7 @@ def save_ranks(vocabulary: Vocabulary, path: str | os.PathLike[str]) -> None:
 # ---- both ----
 
 
-def _build(entries: dict[str, Any], merges: list[tuple[str, str]], special_tokens: dict[str, int]) -> Vocabulary:
+def build_vocabulary(entries: dict[str, Any], merges: list[tuple[str, str]], special_tokens: dict[str, int]) -> Vocabulary:
     """A vocabulary from tokens written in GPT-2's characters and the two parts of each merge."""
     tokens = _tokens_by_id(entries, special_tokens, _to_bytes)
     ranked = []
