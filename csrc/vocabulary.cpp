@@ -44,7 +44,13 @@ Vocabulary::Vocabulary(const std::vector<std::string>& tokens,
   const auto check = [&](std::uint32_t id) {
     if (id >= places_.size()) throw std::out_of_range("an id beyond the vocabulary");
   };
-  for (const std::uint32_t id : id_of_byte_) check(id);
+  for (const std::uint32_t id : id_of_byte_) {
+    if (id == kNoToken) {
+      has_every_byte_ = false;
+    } else {
+      check(id);
+    }
+  }
   for (const auto& [left, right, id] : merges) {
     check(left);
     check(right);
@@ -54,7 +60,10 @@ Vocabulary::Vocabulary(const std::vector<std::string>& tokens,
     parts_.emplace_back(left, right);
   }
   for (const std::uint32_t left : id_of_byte_) {
-    for (const std::uint32_t right : id_of_byte_) byte_ranks_.push_back(rank_of(left, right));
+    for (const std::uint32_t right : id_of_byte_) {
+      const bool tokens = left != kNoToken && right != kNoToken;
+      byte_ranks_.push_back(tokens ? rank_of(left, right) : kNoRank);
+    }
   }
   for (const std::uint32_t id : whole_words) {
     check(id);

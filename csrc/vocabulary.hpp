@@ -20,6 +20,7 @@ namespace onward {
 
 using Rank = std::uint32_t;
 inline constexpr Rank kNoRank = (1 << 22) - 1;
+inline constexpr std::uint32_t kNoToken = ~std::uint32_t{0};
 
 // Which pairs of tokens merge, and how early: 8 bytes a pair, so that the merges of a usual
 // vocabulary fit the processor's second-level cache.
@@ -66,9 +67,9 @@ class MergeTable {
 // Never changes, so that any number of threads may look into it.
 class Vocabulary {
  public:
-  // Ids are places in `tokens`; an empty one is an id that is not in use. Merges are in order of
-  // rank. All ids are below tokens.size(). A word that is one of the tokens
-  // `whole_words` is not merged.
+  // Ids are places in `tokens`; an empty one is an id that is not in use. A byte may be no token
+  // (kNoToken). Merges are in order of rank. All other ids are below tokens.size(). A word that is
+  // one of the tokens `whole_words` is not merged.
   Vocabulary(const std::vector<std::string>& tokens,
              const std::array<std::uint32_t, 256>& id_of_byte, const std::vector<Merge>& merges,
              const std::vector<std::uint32_t>& whole_words);
@@ -81,6 +82,7 @@ class Vocabulary {
   // Writes the bytes of the tokens, which are as many as `out` has room for.
   void decode(std::span<const std::uint32_t> ids, std::span<char> out) const;
   std::uint32_t id_of_byte(std::uint8_t byte) const { return id_of_byte_[byte]; }
+  bool has_every_byte() const { return has_every_byte_; }
 
   // The token that a whole word is, if the vocabulary has it so.
   std::optional<std::uint32_t> whole_word(std::string_view word) const {
@@ -109,6 +111,7 @@ class Vocabulary {
   std::string bytes_;
   std::vector<Place> places_;
   std::array<std::uint32_t, 256> id_of_byte_;
+  bool has_every_byte_ = true;
   MergeTable merges_;
   std::vector<Rank> byte_ranks_;
   std::vector<std::uint32_t> made_;  // apart, as it is what merging asks for all the time

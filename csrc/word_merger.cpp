@@ -12,9 +12,20 @@ std::span<const std::uint32_t> WordMerger::merge(std::string_view word) {
     ids_[0] = *id;
     return {ids_.data(), 1};
   }
+  if (!vocabulary_.has_every_byte()) word = without_missing_bytes(word);
+  if (word.empty()) return {};
   const auto* bytes = reinterpret_cast<const std::uint8_t*>(word.data());
   return word.size() <= kMostInBlocks ? merge_in_blocks(bytes, word.size())
                                       : merge_in_buckets(bytes, word.size());
+}
+
+// A byte that is no token is left out before anything merges, as other libraries do it.
+std::string_view WordMerger::without_missing_bytes(std::string_view word) {
+  kept_.clear();
+  for (const char byte : word) {
+    if (vocabulary_.id_of_byte(static_cast<std::uint8_t>(byte)) != kNoToken) kept_ += byte;
+  }
+  return kept_;
 }
 
 // Each pair of neighbours is a number: its rank, then its position, so that the least is the pair

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <limits>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -34,7 +35,10 @@ class WordMerger {
   }
   static_assert(std::uint64_t{MergeTable::kMostMerges} * kMostInBlocks < kNoPair);
 
+  std::string_view without_missing_bytes(std::string_view word);
+
   const Vocabulary& vocabulary_;
+  std::string kept_;
   // By position; the last byte of a word has a next one, too.
   std::array<std::uint32_t, kMostInBlocks> ids_;
   std::array<std::uint16_t, kMostInBlocks> next_;

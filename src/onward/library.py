@@ -22,13 +22,13 @@ Form = Literal["onward", "huggingface"]
 
 
 def load(path: str | Path, *, device: str = "auto", tokenizer: bool = True) -> Decoder:
-    """Load the model of a run (its newest checkpoint), of a model folder, or of a file, ready to run, with its tokenizer.
+    """Load the model of a run (its newest checkpoint), of a model folder, or of a GGUF file, ready to run.
 
     Args:
         path: a run folder, a checkpoint in it, or any folder with config.json and model.safetensors, of ours or of
             Hugging Face's (gpt2, llama, nanochat); or a GGUF file (gpt2, llama).
         device: where the weights go: cpu, cuda or mps; auto: the fastest that there is.
-        tokenizer: whether to load the tokenizer too.
+        tokenizer: whether to set its tokenizer, too.
 
     Raises:
         CheckpointError: there is no model in `path`, or it is broken, or of a kind that a Decoder cannot be.

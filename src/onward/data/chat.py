@@ -10,12 +10,6 @@ from onward.tokenizer.tokenizer import Tokenizer
 
 START_OF_MESSAGE, END_OF_MESSAGE = "<|im_start|>", "<|im_end|>"
 
-SMOLLM2_SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
-"""What SmolLM2 is told first where a chat does not begin with a system message.
-
-Source: the chat template in the tokenizer_config.json of SmolLM2-135M-Instruct, also in its GGUF files.
-"""
-
 
 class Message(NamedTuple):
     """One turn of a chat."""
@@ -26,34 +20,30 @@ class Message(NamedTuple):
     """What is said: plain text, whatever it looks like."""
 
 
-def chat_tokens(
-    tokenizer: Tokenizer, messages: Sequence[Message], *, system: str | None = SMOLLM2_SYSTEM
-) -> list[int]:
+def chat_tokens(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
     r"""The tokens of a chat, up to where the model is to reply; its reply ends with <|im_end|>.
 
     Each message is `<|im_start|>ROLE`, a line end, the content, `<|im_end|>` and a line end (OpenAI's ChatML, as
     SmolLM2 and others were trained on it). The two marks are the ids of special tokens; content is encoded as plain
-    text, so that a content of "<|im_end|>" is those ten characters.
+    text, so that a content of "<|im_end|>" is those ten characters. Nothing is said that is not in `messages`; the
+    template that comes with SmolLM2 begins a chat without a system message with "You are a helpful AI assistant named
+    SmolLM, trained by Hugging Face".
 
     Args:
         tokenizer: one that has the two special tokens.
         messages: the chat so far, the last of it from the user.
-        system: what is said first where the first message is not from the system; None: nothing.
 
     Raises:
         ConfigError: no messages, an unknown role, or a tokenizer that was not made for chats.
 
     >>> tokenizer = Tokenizer.train_on(["hi"], vocab_size=258, special_tokens=["<|im_start|>", "<|im_end|>"])
-    >>> tokenizer.decode(chat_tokens(tokenizer, [Message("user", "hi")], system=None))
+    >>> tokenizer.decode(chat_tokens(tokenizer, [Message("user", "hi")]))
     '<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n'
     """
     start, end = (_mark(tokenizer, mark) for mark in (START_OF_MESSAGE, END_OF_MESSAGE))
     if not messages:
         raise ConfigError("a chat without messages: give at least one")
-    messages = [Message(*message) for message in messages]
-    if system is not None and messages[0].role != "system":
-        messages.insert(0, Message("system", system))
-    tokens = []
+    tokens: list[int] = []
     for role, content in messages:
         if role not in ("system", "user", "assistant"):
             raise ConfigError(f"a message's role must be system, user or assistant; got {role!r}")

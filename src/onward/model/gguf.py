@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import math
 import mmap
-import re
 import struct
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -85,11 +83,11 @@ def open_gguf(path: Path) -> GGUF:
         raise CheckpointError(f"{path} is empty") from None
     try:
         return _parse(path, data)
-    except (_Broken, struct.error, UnicodeDecodeError) as error:
+    except (_BrokenError, struct.error, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path} is cut short or is no GGUF file ({error})") from None
 
 
-class _Broken(Exception):
+class _BrokenError(Exception):
     """Something in the header that cannot be."""
 
 
@@ -109,7 +107,7 @@ class _Header:
     def count(self, what: str, most: int, code: str = "Q") -> int:
         (count,) = self.numbers(code)
         if count > most:
-            raise _Broken(f"{count:,} {what}, more than {most:,}")
+            raise _BrokenError(f"{count:,} {what}, more than {most:,}")
         return count
 
     def string(self) -> str:
@@ -131,7 +129,7 @@ class _Header:
 
 def _scalar(kind: int) -> str:
     if kind not in _SCALARS:
-        raise _Broken(f"a value of the unknown type {kind}")
+        raise _BrokenError(f"a value of the unknown type {kind}")
     return _SCALARS[kind]
 
 
@@ -139,26 +137,26 @@ def _parse(path: Path, data: mmap.mmap) -> GGUF:
     header = _Header(data)
     magic, version = header.numbers("I", 2)
     if magic != int.from_bytes(b"GGUF", "little"):
-        raise _Broken(f"it begins with {data[:4]!r}")
+        raise _BrokenError(f"it begins with {data[:4]!r}")
     if version not in (2, 3):
-        raise _Broken(f"version {version}; onward reads 2 and 3, little-endian")
+        raise _BrokenError(f"version {version}; onward reads 2 and 3, little-endian")
     n_tensors = header.count("tensors", _MOST_ENTRIES)
     n_keys = header.count("keys", _MOST_ENTRIES)
     metadata: dict[str, Any] = {}
     for _ in range(n_keys):
         key, (kind,) = header.string(), header.numbers("I")
         if key in metadata:
-            raise _Broken(f"the key {key!r} is there twice")
+            raise _BrokenError(f"the key {key!r} is there twice")
         metadata[key] = header.value(kind)
     infos = [(header.string(), *_tensor_info(header)) for _ in range(n_tensors)]
     alignment = metadata.get("general.alignment", 32)
     if not (type(alignment) is int and 0 < alignment <= 1 << 20):
-        raise _Broken(f"general.alignment is {alignment!r}")
+        raise _BrokenError(f"general.alignment is {alignment!r}")
     begin = header.at + -header.at % alignment
     tensors: dict[str, StoredTensor] = {}
     for name, shape, kind, offset in infos:
         if name in tensors:
-            raise _Broken(f"the tensor {name!r} is there twice")
+            raise _BrokenError(f"the tensor {name!r} is there twice")
         tensors[name] = _stored(path, data, name, shape, kind, begin + offset)
     return GGUF(path=path, metadata=metadata, tensors=tensors)
 
@@ -167,8 +165,8 @@ def _tensor_info(header: _Header) -> tuple[tuple[int, ...], int, int]:
     """Shape, type and offset; the file has the shape's last axis first."""
     n_axes = header.count("axes of a tensor", 4, "I")
     shape = header.numbers("Q", n_axes)
-    kind, = header.numbers("I")
-    offset, = header.numbers("Q")
+    (kind,) = header.numbers("I")
+    (offset,) = header.numbers("Q")
     return shape[::-1], kind, offset
 
 
@@ -177,17 +175,15 @@ def _stored(path: Path, data: mmap.mmap, name: str, shape: tuple[int, ...], kind
     try:
         quantisation = constants.GGMLQuantizationType(kind)
     except ValueError:
-        raise _Broken(f"{name} is of the unknown type {kind}") from None
+        raise _BrokenError(f"{name} is of the unknown type {kind}") from None
     if quantisation.name not in QUANTISATIONS:
-        raise CheckpointError(
-            f"{path}: {name} is of type {quantisation.name}; onward reads {', '.join(QUANTISATIONS)}"
-        )
+        raise CheckpointError(f"{path}: {name} is of type {quantisation.name}; onward reads {', '.join(QUANTISATIONS)}")
     block, n_block_bytes = constants.GGML_QUANT_SIZES[quantisation]
     if not shape or 0 in shape or shape[-1] % block:
-        raise _Broken(f"{name} has shape {shape}, whose rows are not made of blocks of {block}")
+        raise _BrokenError(f"{name} has shape {shape}, whose rows are not made of blocks of {block}")
     n_bytes = math.prod(shape) // block * n_block_bytes
     if begin + n_bytes > len(data):
-        raise _Broken(f"{name} ends at byte {begin + n_bytes:,}; the file has {len(data):,}")
+        raise _BrokenError(f"{name} ends at byte {begin + n_bytes:,}; the file has {len(data):,}")
     return StoredTensor(shape=shape, read=partial(_dequantise, data, begin, n_bytes, shape, quantisation))
 
 
@@ -200,7 +196,9 @@ def _gguf() -> Any:
     try:
         import gguf
     except ImportError:
-        raise CheckpointError("reading GGUF files needs the extra [gguf]; get it with: pip install 'onward[gguf]'") from None
+        raise CheckpointError(
+            "reading GGUF files needs the extra [gguf]; get it with: pip install 'onward[gguf]'"
+        ) from None
     return gguf
 
 
@@ -281,7 +279,7 @@ _MODULES = {
 
 
 def _layout(architecture: str, config: ModelConfig) -> Layout:
-    """Llama's rotary pairs are neighbours in GGUF; ours, as Hugging Face's, are a number and its like half a head on."""
+    """In a GGUF, the two numbers that llama's rotation pairs are neighbours; with us they are half a head apart."""
     projections = [f"blocks.{{}}.attn.{x}_proj" for x in "qkv"]
     if architecture == "gpt2":
         return Layout(modules={**_MODULES, **dict.fromkeys(projections, "blk.{}.attn_qkv")})
@@ -289,7 +287,7 @@ def _layout(architecture: str, config: ModelConfig) -> Layout:
     def turn(name: str, weight: Tensor, pairs: tuple[int, int]) -> Tensor:
         if not name.endswith(("q_proj.weight", "k_proj.weight")):
             return weight
-        return weight.unflatten(0, (-1, *pairs)).transpose(1, 2).flatten(0, 2)
+        return weight.reshape(-1, *pairs, weight.shape[1]).transpose(1, 2).flatten(0, 2)
 
     half = config.d_head // 2
     return Layout(

@@ -17,13 +17,14 @@ import torch
 from torch import Tensor
 
 from onward.config import from_dict, read_json, write_json
+from onward.data.chat import END_OF_MESSAGE
 from onward.errors import CheckpointError, ConfigError
 from onward.model.config import ModelConfig, RotaryScaling
 from onward.model.decoder import Decoder
 from onward.model.folder import CONFIG, TOKENIZER, WEIGHTS, fitting, write_tensors
 from onward.model.position import sinusoidal_table
 from onward.model.weights import Layout, StoredTensor, blueprint, make_decoder, own_weights, stored_safetensors
-from onward.tokenizer import Tokenizer
+from onward.tokenizer.tokenizer import END_TOKEN, Tokenizer
 
 INDEX = "model.safetensors.index.json"
 _TOKENIZER_FILES = (TOKENIZER, "vocab.json", "tokenizer.model")
@@ -64,9 +65,9 @@ def _gpt2_layout(_config: ModelConfig) -> Layout:
 _LLAMA_MODULES = {
     "embed": "model.embed_tokens",
     "blocks.{}.attn_norm": "model.layers.{}.input_layernorm",
-    **{f"blocks.{{}}.attn.{name}": f"model.layers.{{}}.self_attn.{name}" for name in "q_proj k_proj v_proj o_proj".split()},
+    **{f"blocks.{{}}.attn.{x}_proj": f"model.layers.{{}}.self_attn.{x}_proj" for x in "qkvo"},
     "blocks.{}.mlp_norm": "model.layers.{}.post_attention_layernorm",
-    **{f"blocks.{{}}.mlp.{name}": f"model.layers.{{}}.mlp.{name}" for name in "gate_proj up_proj down_proj".split()},
+    **{f"blocks.{{}}.mlp.{x}_proj": f"model.layers.{{}}.mlp.{x}_proj" for x in ("gate", "up", "down")},
     "final_norm": "model.norm",
     "unembed": "lm_head",
 }
@@ -82,8 +83,7 @@ def _nanochat_layout(config: ModelConfig) -> Layout:
     def swap(name: str, weight: Tensor) -> Tensor:
         if not name.endswith(("q_proj.weight", "k_proj.weight")):
             return weight
-        first, second = weight.unflatten(0, (-1, 2, config.d_head // 2)).unbind(1)
-        return torch.stack([second, first], dim=1).flatten(0, 2)
+        return weight.reshape(-1, 2, config.d_head // 2, weight.shape[1]).flip(1).flatten(0, 2)
 
     fc = {"blocks.{}.mlp.up_proj": "model.layers.{}.mlp.fc1", "blocks.{}.mlp.down_proj": "model.layers.{}.mlp.fc2"}
     return Layout(modules={**_LLAMA_MODULES, **fc}, to_theirs=swap, to_ours=swap)
@@ -204,7 +204,7 @@ def config_from_huggingface(values: Values, where: Path) -> ModelConfig:
         raise CheckpointError(f"{where}: {' and '.join(_LLAMA_BIASES)} are {biases}; onward has all biases or none")
     read = {ours: values.get(theirs, default) for ours, (theirs, default) in architecture.keys.items()}
     theirs = architecture.keys["activation"][0]
-    if read["activation"] not in architecture.activations:
+    if read["activation"] not in list(architecture.activations):
         known = ", ".join(architecture.activations)
         raise CheckpointError(f"{where}: {theirs} is {read['activation']!r}; of {name}, onward has {known}")
     read["activation"] = architecture.activations[read["activation"]]
@@ -352,7 +352,7 @@ def write_huggingface_folder(folder: Path, model: Decoder) -> str:
     twin = config_from_huggingface(values, folder / CONFIG)
     weights = _widened(model, blueprint(twin))
     write_tensors(folder / WEIGHTS, ARCHITECTURES[values["model_type"]].layout(twin).write(weights), {"format": "pt"})
-    ids = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+    ids: dict[str, Any] = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
     if model.tokenizer is not None:
         ids = _write_tokenizer(folder, model.tokenizer, model.context_length)
     write_json(folder / CONFIG, {**values, **ids})
@@ -418,17 +418,16 @@ def _write_tokenizer(folder: Path, tokenizer: Tokenizer, context_length: int) ->
     """Write the tokenizer as transformers looks for it; returns the ids of its special tokens for the configs."""
     tokenizer.save(folder / TOKENIZER)
     ends = [token for token in (END_TOKEN, END_OF_MESSAGE) if token in tokenizer.special_tokens]
-    end = ends[-1] if ends else None
-    bos = ends[0] if ends else None
+    ids = [tokenizer.special_tokens[token] for token in ends]
     write_json(
         folder / "tokenizer_config.json",
         {
             "tokenizer_class": "PreTrainedTokenizerFast",
-            "bos_token": bos,
-            "eos_token": end,
+            "bos_token": ends[0] if ends else None,
+            "eos_token": ends[-1] if ends else None,
             "model_max_length": context_length,
             "clean_up_tokenization_spaces": False,
         },
     )
-    ids = [tokenizer.special_tokens[token] for token in ends]
-    return {"bos_token_id": ids[0] if ids else None, "eos_token_id": ids, "pad_token_id": ids[0]}
+    first = ids[0] if ids else None
+    return {"bos_token_id": first, "eos_token_id": ids if len(ids) > 1 else first, "pad_token_id": first}

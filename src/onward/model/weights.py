@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -47,7 +48,7 @@ class Layout:
     """A weight as they lay it out, from our name (the first, where there are several) and our weight."""
     to_ours: Callable[[str, Tensor], Tensor] = _as_it_is
     """The way back."""
-    ignored: re.Pattern[str] = re.compile("(?!)")  # noqa: RUF009 (a pattern never changes)
+    ignored: re.Pattern[str] = re.compile("(?!)")
     """Tensors of theirs that are no weights, such as a mask."""
 
     def groups(self, ours: Mapping[str, Tensor]) -> dict[str, list[str]]:
@@ -86,7 +87,7 @@ def stored_safetensors(path: Path) -> dict[str, StoredTensor]:
         CheckpointError: the file is missing, cut short, or no safetensors file.
     """
     try:
-        file = safe_open(path, framework="pt")
+        file: Any = safe_open(path, framework="pt")
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (the file is no mapping)
         for name, stored in slices.items():
             if stored.get_dtype() not in FLOATS:
@@ -137,9 +138,7 @@ def make_decoder(
 
 
 @torch.no_grad()
-def fill(
-    model: Decoder, stored: Mapping[str, StoredTensor], where: Path, layout: Layout = AS_OURS
-) -> None:
+def fill(model: Decoder, stored: Mapping[str, StoredTensor], where: Path, layout: Layout = AS_OURS) -> None:
     """Fill the model's weights.
 
     Raises:
@@ -150,7 +149,7 @@ def fill(
         tensor = stored[theirs].read()
         if not (tensor.sum(dtype=torch.float32).isfinite() or tensor.isfinite().all()):
             raise CheckpointError(f"{where}: {theirs} holds a number that is not finite: the weights are broken")
-        parts = layout.to_ours(names[0], tensor).split([len(ours[name]) for name in names])
+        parts = torch.split(layout.to_ours(names[0], tensor), [len(ours[name]) for name in names])
         for name, part in zip(names, parts, strict=True):
             ours[name].copy_(part)
 
@@ -168,9 +167,7 @@ def _match(
         empty = torch.cat([torch.empty(ours[name].shape, device="meta") for name in names])
         expected = tuple(layout.to_theirs(names[0], empty).shape)
         if stored[theirs].shape != expected:
-            raise CheckpointError(
-                f"{where}: {theirs} has shape {stored[theirs].shape}; the config makes it {expected}"
-            )
+            raise CheckpointError(f"{where}: {theirs} has shape {stored[theirs].shape}; the config makes it {expected}")
     return groups
 
 

@@ -246,8 +246,11 @@ def _bpe(document: dict[str, Any], model: dict[str, Any], special_tokens: dict[s
         raise TokenizerError(f"'decoder' is {_shortly(decoder)}, which onward cannot represent; expected ByteLevel")
     vocabulary = _expect(model.get("vocab"), dict, "'model.vocab'")
     merges = _expect(model.get("merges"), list, "'model.merges'")
+    built = build_vocabulary(vocabulary, [merge_parts(merge, rank) for rank, merge in enumerate(merges)], special_tokens)
+    if len(built.base_ids()) < 256:  # a byte that is no token is left out, and not marked as unknown
+        _refuse_unless_empty(model, "model.", "unk_token")
     return replace(
-        build_vocabulary(vocabulary, [merge_parts(merge, rank) for rank, merge in enumerate(merges)], special_tokens),
+        built,
         split_pattern=split_pattern,
         whole_words=bool(model.get("ignore_merges")),
         post_processor=document.get("post_processor"),
@@ -277,6 +280,7 @@ def _special_tokens(added_tokens: list[Any]) -> dict[str, int]:
 
 
 def merge_parts(merge: Any, rank: int) -> tuple[str, str]:
+    """The two tokens of a merge, written as a pair or with a blank between."""
     parts = merge.split(" ") if isinstance(merge, str) else _expect(merge, list, f"merge {rank}")
     if len(parts) != 2 or not all(isinstance(part, str) for part in parts):
         raise TokenizerError(f"merge {rank} is {_shortly(merge)}, expected two tokens")
@@ -370,7 +374,9 @@ def save_ranks(vocabulary: Vocabulary, path: str | os.PathLike[str]) -> None:
 # ---- both ----
 
 
-def build_vocabulary(entries: dict[str, Any], merges: list[tuple[str, str]], special_tokens: dict[str, int]) -> Vocabulary:
+def build_vocabulary(
+    entries: dict[str, Any], merges: list[tuple[str, str]], special_tokens: dict[str, int]
+) -> Vocabulary:
     """A vocabulary from tokens written in GPT-2's characters and the two parts of each merge."""
     tokens = _tokens_by_id(entries, special_tokens, _to_bytes)
     ranked = []

@@ -11,7 +11,13 @@ from onward.errors import TokenizerError
 from onward.tokenizer.formats import build_vocabulary, merge_parts
 from onward.tokenizer.vocabulary import Vocabulary
 
-_SPLIT_PATTERNS = {"gpt-2": "gpt2", "smollm": "smollm2", "llama-bpe": "llama3", "llama3": "llama3", "llama-v3": "llama3"}
+_SPLIT_PATTERNS = {
+    "gpt-2": "gpt2",
+    "smollm": "smollm2",
+    "llama-bpe": "llama3",
+    "llama3": "llama3",
+    "llama-v3": "llama3",
+}
 """Our name of each of llama.cpp's ways to cut text into words."""
 _NORMAL, _CONTROL, _UNUSED = 1, 3, 5
 

@@ -148,7 +148,7 @@ def encode(text: str, vocabulary: Vocabulary) -> list[int]:
         if text_word.encode() in whole_words:
             ids.append(whole_words[text_word.encode()])
             continue
-        word = [base_ids[bytes([byte])] for byte in text_word.encode()]
+        word = [base_ids[bytes([byte])] for byte in text_word.encode() if bytes([byte]) in base_ids]
         while known := [(ranks[pair], at) for at, pair in enumerate(itertools.pairwise(word)) if pair in ranks]:
             (_, made), at = min(known)
             word[at : at + 2] = [made]

@@ -14,6 +14,12 @@ from onward.errors import TokenizerError
 MOST_TOKENS = 1 << 21
 """The core's bound, also on merges; the largest vocabularies in use have 2 ** 18 tokens."""
 
+_IN_EVERY_TEXT = b"\t\n\r" + bytes(range(0x20, 0x7F))
+"""The bytes that a tokenizer must have. SmolLM2's lacks some control characters, and bytes that no UTF-8 holds; what
+is no token is left out of the ids, as `tokenizers` and llama.cpp leave it out."""
+_NO_TOKEN = (1 << 32) - 1
+"""What the core takes for the id of a byte that has none."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Vocabulary:
@@ -39,11 +45,11 @@ class Vocabulary:
 
     def _check_bytes(self) -> None:
         base_ids = self.base_ids()
-        missing = [byte for byte in range(256) if bytes([byte]) not in base_ids]
+        missing = [byte for byte in _IN_EVERY_TEXT if bytes([byte]) not in base_ids]
         if missing:
             raise TokenizerError(
-                f"the byte {missing[0]:#04x} is no token ({len(missing)} of 256 are missing); "
-                "a byte-level tokenizer has them all"
+                f"the byte {missing[0]:#04x} is no token ({256 - len(base_ids)} of 256 are missing); "
+                "a byte-level tokenizer has at least ASCII"
             )
 
     def _check_merges(self) -> None:
@@ -77,7 +83,7 @@ class Vocabulary:
         return Bpe(
             self.split_pattern,
             self.tokens,
-            [base_ids[bytes([byte])] for byte in range(256)],
+            [base_ids.get(bytes([byte]), _NO_TOKEN) for byte in range(256)],
             np.array(self.merges, dtype=np.uint32).reshape(-1, 3),
             list(self.whole_word_ids().values()),
         )
@@ -88,7 +94,7 @@ class Vocabulary:
 
     @property
     def unknown_id(self) -> None:
-        """None: every text is made of bytes, and every byte is a token."""
+        """None: every text is made of bytes, and every byte is a token, or left out."""
 
 
 def check_tokens(tokens: Sequence[bytes], special_tokens: dict[str, int]) -> None:
