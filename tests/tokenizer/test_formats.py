@@ -17,7 +17,7 @@ from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from onward import _core
 from onward.errors import TokenizerError
-from onward.tokenizer import Tokenizer
+from onward.tokenizer import Tokenizer, reference
 
 from .conftest import SHAKESPEARE, tricky_text
 
@@ -266,6 +266,39 @@ def test_what_cannot_be_represented_is_refused(
         load(document, tmp_path)
     assert str(refusal.value).startswith(f"{tmp_path / 'changed.json'}: ")
     assert "\n" not in str(refusal.value)
+
+
+def test_bytes_that_are_no_tokens_are_left_out(tmp_path: Path) -> None:
+    """As SmolLM2's tokenizer lacks some: what is left of a word merges as if they had never been there."""
+    peer = tokenizers.Tokenizer(models.BPE())
+    peer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    peer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=250, initial_alphabet=sorted(set("".join(map(chr, range(33, 127))) + "ĠĊĉč"))
+    )
+    peer.train_from_iterator([SHAKESPEARE[:5000]], trainer)
+    peer.save(str(tmp_path / "tokenizer.json"))
+    ours = Tokenizer.load(tmp_path)
+    long = "!\x04?é" * 2000
+    for text in (
+        SHAKESPEARE[:2000],
+        "!\x04!! \x04",
+        "\x04",
+        "é",
+        "naïve 日本 th\x06e",
+        "",
+        long,
+        "a" * 2000 + "\x01\x02b",
+    ):
+        ids = peer.encode(text).ids
+        assert ours.encode(text) == ids == reference.encode(text, ours._vocabulary)
+        assert ours.decode(ids) == peer.decode(ids)
+    ours.save(tmp_path / "again")
+    assert Tokenizer.load(tmp_path / "again") == ours
+    document = json.loads((tmp_path / "tokenizer.json").read_text())
+    document["model"]["unk_token"] = "!"
+    with pytest.raises(TokenizerError, match=r"'model\.unk_token' is '!', which onward cannot represent"):
+        load(document, tmp_path)
 
 
 def test_merges_must_fit(document: dict[str, Any], tmp_path: Path) -> None:

@@ -246,7 +246,9 @@ def _bpe(document: dict[str, Any], model: dict[str, Any], special_tokens: dict[s
         raise TokenizerError(f"'decoder' is {_shortly(decoder)}, which onward cannot represent; expected ByteLevel")
     vocabulary = _expect(model.get("vocab"), dict, "'model.vocab'")
     merges = _expect(model.get("merges"), list, "'model.merges'")
-    built = build_vocabulary(vocabulary, [merge_parts(merge, rank) for rank, merge in enumerate(merges)], special_tokens)
+    built = build_vocabulary(
+        vocabulary, [merge_parts(merge, rank) for rank, merge in enumerate(merges)], special_tokens
+    )
     if len(built.base_ids()) < 256:  # a byte that is no token is left out, and not marked as unknown
         _refuse_unless_empty(model, "model.", "unk_token")
     return replace(
