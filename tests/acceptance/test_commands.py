@@ -250,3 +250,16 @@ def test_a_tokenizer_on_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     Path("broken.json").write_text("{")
     assert "broken.json" in fails(capsys, "tokenizer", "encode", "broken.json", "x")
     assert "nowhere" in fails(capsys, "tokenizer", "encode", "nowhere", "x")
+
+
+def test_tokenizers_to_look_at(capsys: pytest.CaptureFixture[str]) -> None:
+    onward("tokenizer", "train", "book.txt", "--vocab-size", "300", "--out", "mine.json")
+    onward("tokenizer", "train", "book.txt", "--vocab-size", "280", "--out", "small.json")
+    lines = onward("tokenizer", "show", "mine.json", "Line 7").splitlines()
+    assert lines[0] == "Line│ 7"
+    assert "'Line', merge by merge (the lowest rank first)" in lines
+    table = onward("tokenizer", "compare", "mine.json", "small.json", "--text", "book.txt").splitlines()
+    assert [line.split()[-1] for line in table] == ["tokenizer", "mine.json", "small.json"]
+    assert int(table[1].split()[1].replace(",", "")) < int(table[2].split()[1].replace(",", ""))
+    assert "no file nowhere.txt" in fails(capsys, "tokenizer", "compare", "mine.json", "--text", "nowhere.txt")
+    assert "--text" in fails(capsys, "tokenizer", "compare", "mine.json", status=2)

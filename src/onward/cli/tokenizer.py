@@ -17,11 +17,6 @@ EncodedBy = Annotated[
 ]
 
 
-def escaped(piece: str) -> str:
-    r"""The piece in quotes, on one line; a byte that is no whole character stays as it is written, \xc3 say."""
-    return repr(piece).replace(r"\\x", r"\x")
-
-
 @app.command
 def train(
     text: Path,
@@ -78,6 +73,7 @@ def encode(tokenizer: EncodedBy, text: str, /) -> None:
         text: What to encode.
     """
     from onward.tokenizer import Tokenizer
+    from onward.tokenizer.show import escaped
 
     loaded = Tokenizer.load(tokenizer)
     ids = loaded.encode(text, allowed_special="all")
@@ -101,3 +97,53 @@ def decode(tokenizer: EncodedBy, /, *ids: int) -> None:
     from onward.tokenizer import Tokenizer
 
     print(Tokenizer.load(tokenizer).decode(ids))
+
+
+@app.command
+def show(tokenizer: EncodedBy, text: str, /) -> None:
+    """Show a text in its tokens, coloured in turn: ids, bytes, and how each word was merged, step by step.
+
+    The text of a special token becomes that token. Without colours (in a file, or with NO_COLOR set), bars part the
+    tokens.
+
+    ```
+    onward tokenizer show runs/demo "What light through yonder window breaks?"
+    onward tokenizer show gpt2/ "antidisestablishmentarianism" | less
+    ```
+
+    Args:
+        tokenizer: The tokenizer.
+        text: What to encode.
+    """
+    from rich.console import Console
+
+    from onward.tokenizer import Tokenizer
+    from onward.tokenizer.show import show
+
+    show(Tokenizer.load(tokenizer), text, Console())
+
+
+@app.command
+def compare(tokenizer: EncodedBy, /, *more: EncodedBy, text: Path) -> None:
+    """Set tokenizers side by side on a text: tokens, bytes per token, tokens per word.
+
+    Single bytes are tokens of one byte, in rare scripts those for which nothing was merged. Unknown are characters or
+    words that are not in the vocabulary. A word is what stands between white space.
+
+    ```
+    onward tokenizer compare runs/demo gpt2/ cl100k_base.tiktoken --text book.txt
+    ```
+
+    Args:
+        tokenizer: A tokenizer.
+        more: More of them.
+        text: A UTF-8 file, or a folder of .txt and .txt.gz files.
+    """
+    from onward.data.text import read_documents
+    from onward.tokenizer import Tokenizer
+    from onward.tokenizer.measure import measure
+    from onward.tokenizer.show import comparison
+
+    texts = read_documents([text])
+    loaded = {str(path): Tokenizer.load(path) for path in (tokenizer, *more)}
+    print(comparison({name: (one, measure(one, texts)) for name, one in loaded.items()}))

@@ -14,7 +14,7 @@ import functools
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from onward._core import base_bytes, char_classes
 from onward.tokenizer.vocabulary import Vocabulary
@@ -148,12 +148,40 @@ def encode(text: str, vocabulary: Vocabulary) -> list[int]:
         if text_word.encode() in whole_words:
             ids.append(whole_words[text_word.encode()])
             continue
-        word = [base_ids[bytes([byte])] for byte in text_word.encode() if bytes([byte]) in base_ids]
-        while known := [(ranks[pair], at) for at, pair in enumerate(itertools.pairwise(word)) if pair in ranks]:
-            (_, made), at = min(known)
-            word[at : at + 2] = [made]
+        *_, (_, word) = _merge(_bytes_of(text_word, base_ids), ranks)
         ids += word
     return ids
+
+
+def merge_steps(word: str, vocabulary: Vocabulary) -> list[tuple[int | None, list[int]]]:
+    """What a word is before and after each merge: the merge's rank, and the tokens.
+
+    The first step is the bytes, which no merge made; or the whole word, where the vocabulary takes it so.
+
+    >>> from onward.tokenizer.vocabulary import vocabulary_from_merges
+    >>> merge_steps("hello", vocabulary_from_merges(train(["hello hello"], 258), []))
+    [(None, [71, 68, 75, 75, 78]), (0, [71, 256, 75, 78]), (1, [257, 75, 78])]
+    """
+    whole_words = vocabulary.whole_word_ids()
+    if word.encode() in whole_words:
+        return [(None, [whole_words[word.encode()]])]
+    base_ids = vocabulary.base_ids()
+    ranks = {(left, right): (rank, made) for rank, (left, right, made) in enumerate(vocabulary.merges)}
+    return list(_merge(_bytes_of(word, base_ids), ranks))
+
+
+def _bytes_of(word: str, base_ids: dict[bytes, int]) -> list[int]:
+    """The word as the tokens of its bytes; what is no token is left out."""
+    return [base_ids[bytes([byte])] for byte in word.encode() if bytes([byte]) in base_ids]
+
+
+def _merge(word: list[int], ranks: dict[tuple[int, int], tuple[int, int]]) -> Iterator[tuple[int | None, list[int]]]:
+    """The word, and what it is after each merge: always that of the lowest rank next, of several the leftmost."""
+    yield None, word
+    while known := [(ranks[pair], at) for at, pair in enumerate(itertools.pairwise(word)) if pair in ranks]:
+        (rank, made), at = min(known)
+        word = [*word[:at], made, *word[at + 2 :]]
+        yield rank, word
 
 
 def decode(ids: Iterable[int], vocabulary: Vocabulary) -> str:

@@ -34,38 +34,15 @@ def train_on(
     >>> tokenizer.pieces(tokenizer.encode("to be or what"))
     ['to', ' be', ' or', '<|unknown|>']
     """
-    counts = _Counts(_pattern_of(kind, split_pattern))
+    pattern = _pattern_of(kind, split_pattern)
+    counts = Counter[bytes]()
     for i, text in enumerate([texts] if isinstance(texts, str) else texts):
         try:
-            counts.feed(text)
-            counts.end_text()
+            text.encode()  # before it is cut, so that the error knows the place
+            _count(counts, text, pattern)
         except UnicodeEncodeError as error:
             raise TokenizerError(f"text {i}: {_surrogate_message(error)}") from error
-    return _tokenizer(counts, vocab_size, special_tokens, min_frequency)
-
-
-class _Counts:
-    """Counts the words of texts that come in parts, as the core does for byte pairs."""
-
-    def __init__(self, split_pattern: str) -> None:
-        self.split_pattern = split_pattern
-        self.words = Counter[bytes]()
-        self._parts: list[bytes] = []
-
-    def feed(self, part: str | bytes) -> None:
-        self._parts.append(part.encode() if isinstance(part, str) else part)
-
-    def end_text(self) -> None:
-        data = b"".join(self._parts)
-        self._parts.clear()
-        try:
-            text = data.decode()
-        except UnicodeDecodeError as error:
-            raise ValueError(f"byte {error.start} is {data[error.start]:#04x}, which is not UTF-8") from error
-        if self.split_pattern == CHARACTERS:
-            self.words.update({character.encode(): count for character, count in Counter(text).items()})
-        else:
-            self.words.update(cut_words(text, self.split_pattern))
+    return _tokenizer(counts, pattern, vocab_size, special_tokens, min_frequency)
 
 
 def _pattern_of(kind: Kind, split_pattern: str) -> str:
@@ -78,7 +55,16 @@ def _pattern_of(kind: Kind, split_pattern: str) -> str:
     return CHARACTERS if kind == "characters" else split_pattern
 
 
-def _tokenizer(counts: _Counts, vocab_size: int | None, special_tokens: Sequence[str], min_frequency: int) -> Tokenizer:
+def _count(counts: Counter[bytes], text: str, pattern: str) -> None:
+    if pattern == CHARACTERS:  # there are few: counted first, they need no encoding one by one
+        counts.update({character.encode(): count for character, count in Counter(text).items()})
+    else:
+        counts.update(cut_words(text, pattern))
+
+
+def _tokenizer(
+    counts: Counter[bytes], pattern: str, vocab_size: int | None, special_tokens: Sequence[str], min_frequency: int
+) -> Tokenizer:
     """The most frequent words by frequency; characters by code point, for a reader finds them so."""
     special = [UNKNOWN_TOKEN, *special_tokens]
     most = MOST_TOKENS - 1 if vocab_size is None else vocab_size
@@ -89,16 +75,16 @@ def _tokenizer(counts: _Counts, vocab_size: int | None, special_tokens: Sequence
         )
     if min_frequency < 1:
         raise TokenizerError(f"min_frequency is {min_frequency}, expected 1 or more")
-    frequent = [(-count, word) for word, count in counts.words.items() if count >= min_frequency]
+    frequent = [(-count, word) for word, count in counts.items() if count >= min_frequency]
     words = [word for _, word in sorted(frequent)[: most - len(special)]]
     if not words:
         raise TokenizerError(f"the text has no words that occur {min_frequency} times or more; give more text")
-    if counts.split_pattern == CHARACTERS:
+    if pattern == CHARACTERS:
         words.sort()
     return Tokenizer(
         WordLevelVocabulary(
             tokens=words + [text.encode() for text in special],
             special_tokens={text: len(words) + i for i, text in enumerate(special)},
-            split_pattern=counts.split_pattern,
+            split_pattern=pattern,
         )
     )

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 from onward import _core
 from onward.errors import TokenizerError
+from onward.tokenizer import reference
 from onward.tokenizer.formats import RANKS_SUFFIX, load_vocabulary, save_ranks, save_tokenizer_json
 from onward.tokenizer.sources import count_words
 from onward.tokenizer.vocabulary import MOST_TOKENS, Vocabulary, vocabulary_from_merges
-from onward.tokenizer.word_level import SpecialWords, WordLevelVocabulary
+from onward.tokenizer.word_level import SpecialWords, WordLevelVocabulary, cut_words
 
 END_TOKEN = "<|endoftext|>"
 
@@ -276,6 +277,32 @@ class Tokenizer:
         if len(tokens) == len(self.special_tokens):
             return self._every_special
         return self._vocabulary.finder(tokens)
+
+    def words(self, text: str) -> list[str]:
+        """The words that the split pattern cuts a text into; no token reaches from one into the next.
+
+        >>> Tokenizer.train_on(["to be or not to be"], vocab_size=260).words("You're here")
+        ['You', "'re", ' here']
+        """
+        return [word.decode() for word in cut_words(text, self.split_pattern)]
+
+    def merge_steps(self, word: str) -> list[tuple[int | None, list[int]]]:
+        """How a word came to its tokens: the rank of each merge, and the ids after it; first the bytes, with no rank.
+
+        It is the plain twin that says so (`reference.py`); that the core does the same is tested.
+
+        Raises:
+            TokenizerError: more than one word; or tokens are characters or words, which nothing merges.
+
+        >>> tokenizer = Tokenizer.train_on(["to be or not to be"], vocab_size=260)
+        >>> [(rank, tokenizer.pieces(ids)) for rank, ids in tokenizer.merge_steps(" be")]
+        [(None, [' ', 'b', 'e']), (0, [' ', 'be']), (2, [' be'])]
+        """
+        if not isinstance(self._vocabulary, Vocabulary):
+            raise TokenizerError("this tokenizer's tokens are whole words, which nothing merges")
+        if len(words := self.words(word)) != 1:
+            raise TokenizerError(f"{word!r} is {len(words)} words: {words}; give one of them")
+        return reference.merge_steps(word, self._vocabulary)
 
     # ---- ids → text ----
 

@@ -129,10 +129,12 @@ class WordLevelCoder:
 
 
 def cut_words(text: str, split_pattern: str) -> Iterable[bytes]:
-    """The words of a text, as the core cuts them.
+    """The words of a text; the core cuts them, unless each character is one.
 
     >>> list(cut_words("You're here", "gpt2"))
     [b'You', b"'re", b' here']
     """
+    if split_pattern == CHARACTERS:
+        return (character.encode() for character in text)
     data = text.encode()
     return (data[begin:end] for begin, end in itertools.pairwise([0, *split_ends(split_pattern, text)]))
