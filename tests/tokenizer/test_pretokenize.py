@@ -41,12 +41,57 @@ def every_class_border() -> str:
     return "".join(f"a{chr(c)}1{chr(c)}! {chr(c)} {chr(c)}" for c in chosen)
 
 
-def test_classes_of_all_characters_are_those_of_unicode_16() -> None:
+EVERY_CHARACTER = [chr(c) for c in (*range(0xD800), *range(0xE000, 0x110000))]
+RUST_ONLY_NUMERALS = {*map(chr, range(0x11DE0, 0x11DEA)), *map(chr, range(0x16FF4, 0x16FF7))}
+"""Numerals of Unicode 17: Rust's table, by which that build of tokenizers tells digits apart, has them already."""
+
+
+def test_tokenizers_classes_all_characters_alike() -> None:
+    """Its expressions know Unicode 16. All in one text, cut into runs; then each run by its first character."""
+    everything = "".join(EVERY_CHARACTER)
+    runs = words_of_expression(everything, "|".join(f"{pattern}+" for pattern in CLASS_PATTERNS.values()))
     classes = _core.char_classes()
-    everything = "".join(map(chr, (*range(0xD800), *range(0xE000, 0x110000))))
+    expected = itertools.groupby(EVERY_CHARACTER, key=lambda character: classes[ord(character)])
+    assert runs == ["".join(run) for _, run in expected]
+    firsts = [run[0] for run in runs]
     for number, pattern in CLASS_PATTERNS.items():
-        others = "".join(words_of_expression(everything, pattern, behavior="removed"))
-        assert {c for c in everything if classes[ord(c)] == number} == set(everything) - set(others)
+        others = words_of_expression("".join(firsts), pattern, behavior="removed")
+        assert {c for c in firsts if classes[ord(c)] == number} == set(firsts) - set("".join(others))
+
+
+def test_tiktoken_classes_all_characters_alike() -> None:
+    """What an expression does not match, tiktoken leaves out."""
+    classes = _core.char_classes()
+    bytes_alone = {bytes([byte]): byte for byte in range(256)}
+    for number, pattern in CLASS_PATTERNS.items():
+        peer = tiktoken.Encoding("class", pat_str=pattern + "+", mergeable_ranks=bytes_alone, special_tokens={})
+        found = bytes(peer.encode_ordinary("".join(EVERY_CHARACTER))).decode()
+        assert found == "".join(c for c in EVERY_CHARACTER if classes[ord(c)] == number)
+
+
+@pytest.mark.parametrize("pattern", [pattern for pattern in _core.split_patterns() if pattern != "byte"])
+def test_tokenizers_splits_all_characters_alike(pattern: str) -> None:
+    """In one text: a character that one of them takes for another class than its neighbours parts them."""
+    known = RUST_ONLY_NUMERALS if pattern == "smollm2" else set()
+    text = "".join(c for c in EVERY_CHARACTER if c not in known)
+    assert words(text, pattern) == words_of_tokenizers(text, pattern)
+
+
+def test_tokenizers_has_some_digits_more() -> None:
+    splitter = pre_tokenizers.Digits(individual_digits=True)
+    text = "a".join(EVERY_CHARACTER)
+    pieces = splitter.pre_tokenize_str(text)
+    theirs = {text[begin:end] for _, (begin, end) in pieces if end == begin + 1} - {"a"}
+    classes = _core.char_classes()
+    assert theirs == {c for c in EVERY_CHARACTER if classes[ord(c)] == 5} | RUST_ONLY_NUMERALS
+
+
+def test_tiktoken_encodes_all_characters_alike(published: tuple[Tokenizer, tiktoken.Encoding]) -> None:
+    """Each one after a letter, a number, a blank and an apostrophe, and before a blank, a sign and a line end."""
+    tokenizer, peer = published
+    for begin in range(0, len(EVERY_CHARACTER), 1 << 17):
+        text = "".join(f"a{c}1{c} {c}'{c}\n" for c in EVERY_CHARACTER[begin : begin + (1 << 17)])
+        assert tokenizer.encode(text) == peer.encode_ordinary(text)
 
 
 @pytest.mark.parametrize("pattern", _core.split_patterns())
