@@ -2,7 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from onward.plots import learning_curve
+import numpy as np
+import pytest
+
+from onward.plots import _drawable, attention, learning_curve, lens, mask, tables
 
 
 def test_learning_curves_of_any_length(tmp_path: Path) -> None:
@@ -13,3 +16,39 @@ def test_learning_curves_of_any_length(tmp_path: Path) -> None:
         learning_curve(path, title="A curve", training=(steps, losses), validation=(steps[-1:], losses[-1:]))
         assert path.read_bytes().startswith(b"\x89PNG\r\n")
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def pixels(path: Path) -> np.ndarray:
+    from matplotlib.image import imread
+
+    return imread(path)
+
+
+def test_attention_is_dark_where_weights_are_large(tmp_path: Path) -> None:
+    """Three layers: weights of 0, of 1, and hidden keys; almost white, dark blue, grey."""
+    patterns = np.stack([np.full((2, 9, 9), weight, dtype=np.float32) for weight in (0.0, 1.0, np.nan)])
+    attention(tmp_path / "a.png", patterns, [f"{number} 日$_{{" for number in range(9)], title="$_{")
+    inside = pixels(tmp_path / "a.png")[70:-150, 140:-130, :3].mean(axis=-1)
+    third = len(inside) // 3
+    white, dark, grey = (float(np.median(inside[at : at + third])) for at in (0, third, 2 * third))
+    assert dark < 0.3 < 0.85 < grey < 0.92 < white
+    attention(tmp_path / "one.png", np.ones((1, 1, 1, 1), dtype=np.float32), ["a"], title="One")
+
+
+def test_masks_tables_and_lenses(tmp_path: Path) -> None:
+    visible = np.tril(np.ones((3, 3), dtype=bool))
+    mask(tmp_path / "mask.png", visible, ["a", " b", "\n"], title="Mask")
+    picture = pixels(tmp_path / "mask.png")[70:-150, 140:-130, :3]
+    blue, grey = ((picture[..., 2] - picture[..., 0]) > 0.3).mean(), (np.ptp(picture, axis=-1) < 0.01).mean()
+    assert blue == pytest.approx(6 / 9, abs=0.02)
+    assert grey == pytest.approx(3 / 9, abs=0.02)
+    for table in (np.zeros((1, 1)), np.eye(200), np.array([[1e6, 0.1, -0.1]])):
+        tables(tmp_path / "table.png", {"one": table, "two": table}, rows="position", columns="dimension")
+    lens(tmp_path / "lens.png", [[("a$b", 0.1), ("日", 0.9)], [("", 0.0), (" ", 1.0)]], ["x", "y"], title="Lens")
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_labels_that_a_font_can_draw() -> None:
+    assert _drawable(" a\n\t") == "␣a↵⇥"
+    assert _drawable("naïve 日本") == "naïve␣□□"
+    assert _drawable("a" * 50) == "a" * 11 + "…"

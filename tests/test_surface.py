@@ -28,6 +28,7 @@ ROOMS = [
     ["generation"],
     ["run"],
     ["training"],
+    ["inspection"],
     ["library"],
     ["cli"],
 ]

@@ -14,6 +14,7 @@ from rich.console import Console
 from onward.cli.convert import convert
 from onward.cli.evaluate import evaluate
 from onward.cli.generate import generate
+from onward.cli.show import show
 from onward.cli.tokenizer import app as tokenizer
 from onward.cli.train import train
 from onward.errors import OnwardError
@@ -26,6 +27,7 @@ app = App(
 onward train book.txt --minutes 3
 onward generate runs/book --prompt "Once upon a time"
 onward evaluate runs/book other.txt
+onward show runs/book "some text"
 onward tokenizer encode runs/book "some text"
 ```""",
     help_format="markdown",
@@ -36,6 +38,7 @@ app.command(train)
 app.command(generate)
 app.command(evaluate)
 app.command(convert)
+app.command(show)
 app.command(tokenizer)
 
 

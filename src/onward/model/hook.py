@@ -63,6 +63,27 @@ def place_of(name: str) -> Place:
     return PLACES[_in_any_block(name)]
 
 
+class Shapes(NamedTuple):
+    """A place in all blocks in which activations of one shape pass: blocks.{0-11}.mlp.out."""
+
+    place: str
+    names: str
+    n_blocks: int
+    shape: tuple[int, ...]
+
+
+def by_place(shapes: Mapping[str, tuple[int, ...]]) -> list[Shapes]:
+    """Shapes by name, brought to one line for each place and shape, in the order of the first name.
+
+    >>> by_place({"blocks.0.mlp.out": (1, 8), "blocks.1.mlp.out": (1, 8)})[0].names
+    'blocks.{0-1}.mlp.out'
+    """
+    groups: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+    for name, shape in shapes.items():
+        groups.setdefault((_in_any_block(name), shape), []).append(name)
+    return [Shapes(place, _span(place, names), len(names), shape) for (place, shape), names in groups.items()]
+
+
 class ActivationCache(dict[str, Tensor]):
     """What was recorded, by name, in the order in which it passed.
 
@@ -94,18 +115,16 @@ class ActivationCache(dict[str, Tensor]):
 
     def __repr__(self) -> str:
         kinds = ", ".join(sorted({str(tensor.dtype) for tensor in self.values()}))
-        groups: dict[tuple[str, torch.Size], list[str]] = {}
-        for name, tensor in self.items():
-            groups.setdefault((_in_any_block(name), tensor.shape), []).append(name)
         rows = [
-            (_span(names), f"{f'{len(names)} x ' if len(names) > 1 else ''}{tuple(shape)}", place)
-            for (place, shape), names in groups.items()
+            (
+                names,
+                f"{f'{n_blocks} x ' if n_blocks > 1 else ''}{shape}",
+                " ".join(PLACES[place].axes) if place in PLACES else "",
+            )
+            for place, names, n_blocks, shape in by_place({name: tuple(tensor.shape) for name, tensor in self.items()})
         ]
         widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
-        lines = [
-            f"  {names:{widths[0]}}  {shape:{widths[1]}}  {' '.join(PLACES[place].axes) if place in PLACES else ''}"
-            for names, shape, place in rows
-        ]
+        lines = [f"  {names:{widths[0]}}  {shape:{widths[1]}}  {axes}" for names, shape, axes in rows]
         return "\n".join([f"ActivationCache of {len(self)} activations{', ' if kinds else ''}{kinds}", *lines])
 
 
@@ -226,11 +245,11 @@ def _in_any_block(name: str) -> str:
     return re.sub(r"\.\d+\.", ".{i}.", name, count=1)
 
 
-def _span(names: list[str]) -> str:
-    """The names of one place in several blocks, as one: blocks.{0-11}.mlp.out; those of any other are one already."""
+def _span(place: str, names: list[str]) -> str:
+    """The names of one place in several blocks, as one."""
     if len(names) == 1:
         return names[0]
     numbers = [int(match[1]) for name in names if (match := re.search(r"\.(\d+)\.", name))]
     whole = numbers == list(range(numbers[0], numbers[-1] + 1))
     text = f"{numbers[0]}-{numbers[-1]}" if whole else ",".join(map(str, numbers))
-    return _in_any_block(names[0]).replace("{i}", f"{{{text}}}")
+    return place.replace("{i}", f"{{{text}}}")
