@@ -60,7 +60,7 @@ def test_the_way_of_a_text_through_every_form(form: str, tiny_tokenizer: Tokeniz
     printed = report(way)
     assert all(f"  {name} " in printed for name in ("embed", "blocks.{0-1}.attn.pattern", "logits"))
     assert (" position_embed " in printed) == (model.position_embed is not None)
-    assert "'\\xe6'" in printed
+    assert "\\xe6\\x97'" in printed
     assert max(map(len, printed.splitlines())) < 130
     paths = draw(way, model, tmp_path / "a" / "b")
     assert [path.name for path in paths] == ["mask.png", "positions.png", "attention.png", "lens.png"]
