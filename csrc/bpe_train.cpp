@@ -1,18 +1,21 @@
 #include "bpe_train.hpp"
 
 #include <algorithm>
-#include <array>
 #include <limits>
 #include <queue>
 #include <stdexcept>
+#include <string_view>
+#include <unordered_set>
 #include <utility>
 
 #include "pair_table.hpp"
+#include "word_merger.hpp"
 
 namespace onward {
 namespace {
 
 constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max();
+constexpr std::size_t kMergesBetweenLooks = 64;
 
 // The positions of one pair, ascending, and how often it occurs in the text.
 struct Occurrences {
@@ -72,8 +75,8 @@ class Neighbours {
 // and the index rebuilt from `symbols_`. That keeps the long tail of rare pairs out of memory.
 class Trainer {
  public:
-  Trainer(const WordCounts& counts, const TrainingLimits& limits);
-  std::vector<Merge> run();
+  Trainer(const WordCounts& counts, const Vocabulary& base, const TrainingLimits& limits);
+  std::vector<Merge> run(const TrainingWatch& watch);
 
  private:
   // Slots up to `end` belong to words that occur `count` times.
@@ -112,19 +115,35 @@ class Trainer {
     return lengths_[left] + lengths_[right] <= limits_.max_token_length;
   }
 
-  const TrainingLimits limits_;
+  bool is_taken(Merge merge) const;
+  std::string bytes_of(std::uint32_t id) const;
+
+  const Vocabulary& base_;
+  const TrainingLimits& limits_;
+  std::unordered_set<std::string_view> taken_;
+  std::size_t longest_taken_ = 0;
+  std::vector<Merge> merges_;
   std::vector<std::uint32_t> symbols_;
   std::vector<CountClass> count_classes_;
   std::vector<std::uint32_t> lengths_;  // of each token, in bytes
-  std::uint64_t threshold_ = kNone;
+  std::uint64_t threshold_ = std::numeric_limits<std::uint64_t>::max();
   PairTable<Occurrences> occurrences_;
   std::priority_queue<Candidate> queue_;
   Neighbours left_of_;
   Neighbours right_of_;
 };
 
-Trainer::Trainer(const WordCounts& counts, const TrainingLimits& limits)
-    : limits_(limits), lengths_(256, 1) {
+Trainer::Trainer(const WordCounts& counts, const Vocabulary& base, const TrainingLimits& limits)
+    : base_(base), limits_(limits) {
+  for (std::uint32_t id = 0; id < base.size(); ++id) {
+    lengths_.push_back(static_cast<std::uint32_t>(base.length(id)));
+    taken_.emplace(base.bytes(id));
+  }
+  taken_.insert(limits_.taken.begin(), limits_.taken.end());
+  for (const std::string_view bytes : taken_) {
+    longest_taken_ = std::max(longest_taken_, bytes.size());
+  }
+
   std::vector<WordCounts::Word> words = counts.words();
   std::sort(words.begin(), words.end(),
             [](const auto& a, const auto& b) { return a.count > b.count; });
@@ -133,18 +152,19 @@ Trainer::Trainer(const WordCounts& counts, const TrainingLimits& limits)
   if (slots >= kNone) {
     throw std::length_error("the distinct words of the text have more than 4,294,967,294 bytes");
   }
-  std::array<std::uint32_t, 256> id_of_byte;
-  for (std::uint32_t id = 0; id < 256; ++id) id_of_byte[byte_of_base_id(id)] = id;
-
-  symbols_.reserve(slots);
-  symbols_.push_back(kNone);
+  symbols_.assign(slots, kNone);
+  WordMerger merger(base);
+  std::size_t at = 1;
   for (const auto& [bytes, count] : words) {
-    for (const char byte : bytes) symbols_.push_back(id_of_byte[static_cast<std::uint8_t>(byte)]);
-    symbols_.push_back(kNone);
+    for (const std::uint32_t id : merger.merge(bytes)) {
+      symbols_[at] = symbols_[at + lengths_[id] - 1] = id;
+      at += lengths_[id];
+    }
+    ++at;
     if (count_classes_.empty() || count_classes_.back().count != count) {
       count_classes_.push_back({0, count});
     }
-    count_classes_.back().end = symbols_.size();
+    count_classes_.back().end = at;
   }
 }
 
@@ -204,19 +224,32 @@ bool Trainer::pop_best(Candidate& best) {
   }
 }
 
-std::vector<Merge> Trainer::run() {
-  std::vector<Merge> merges;
+std::vector<Merge> Trainer::run(const TrainingWatch& watch) {
   Candidate best;
   while (lengths_.size() < limits_.tokens && pop_best(best)) {
     const Merge merge{static_cast<std::uint32_t>(best.pair >> 32),
                       static_cast<std::uint32_t>(best.pair),
                       static_cast<std::uint32_t>(lengths_.size())};
-    merges.push_back(merge);
+    if (is_taken(merge)) continue;
+    merges_.push_back(merge);
     lengths_.push_back(lengths_[merge.left] + lengths_[merge.right]);
     replace(merge, std::exchange(occurrences_[best.pair].positions, {}));
     update_index(merge);
+    if (watch && merges_.size() % kMergesBetweenLooks == 0) watch(lengths_.size());
   }
-  return merges;
+  return std::move(merges_);
+}
+
+// A pair off the queue comes again only after the index was rebuilt; if it is taken, in vain again.
+bool Trainer::is_taken(Merge merge) const {
+  if (lengths_[merge.left] + lengths_[merge.right] > longest_taken_) return false;
+  return taken_.contains(bytes_of(merge.left) + bytes_of(merge.right));
+}
+
+std::string Trainer::bytes_of(std::uint32_t id) const {
+  if (id < base_.size()) return std::string(base_.bytes(id));
+  const Merge& made = merges_[id - base_.size()];
+  return bytes_of(made.left) + bytes_of(made.right);
 }
 
 // Writes the new token wherever the pair still stands, and notes what stands beside it.
@@ -263,26 +296,9 @@ void Trainer::index(std::uint64_t pair, const Neighbour& neighbour) {
 
 }  // namespace
 
-std::uint8_t byte_of_base_id(std::uint32_t id) {
-  // Printable in Latin-1: "!" to "~", "¡" to "¬", "®" to "ÿ"; then the others, both ascending.
-  constexpr auto kOrder = [] {
-    const auto prints = [](int byte) {
-      return (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte != 0xAD);
-    };
-    std::array<std::uint8_t, 256> order{};
-    std::size_t next = 0;
-    for (const bool wanted : {true, false}) {
-      for (int byte = 0; byte < 256; ++byte) {
-        if (prints(byte) == wanted) order[next++] = static_cast<std::uint8_t>(byte);
-      }
-    }
-    return order;
-  }();
-  return kOrder[id];
-}
-
-std::vector<Merge> train_bpe(const WordCounts& counts, const TrainingLimits& limits) {
-  return Trainer(counts, limits).run();
+std::vector<Merge> train_bpe(const WordCounts& counts, const Vocabulary& base,
+                             const TrainingLimits& limits, const TrainingWatch& watch) {
+  return Trainer(counts, base, limits).run(watch);
 }
 
 }  // namespace onward

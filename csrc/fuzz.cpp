@@ -1,14 +1,18 @@
 // Drives the core with hostile bytes: under AddressSanitizer and UndefinedBehaviorSanitizer, with
 // the twin paths held equal. With clang's -fsanitize=fuzzer this is a libFuzzer target; otherwise
 // main() below draws the inputs itself:  fuzz SECONDS [SEED]
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <random>
+#include <set>
+#include <thread>
 
 #include "bpe_encode.hpp"
 #include "bpe_train.hpp"
 #include "special_tokens.hpp"
+#include "unicode.hpp"
 #include "word_counts.hpp"
 
 namespace onward {
@@ -46,38 +50,109 @@ void check_cut(SplitPattern pattern, std::string_view text) {
   check(parts == all_ends(pattern, text), "a safe cut changes no word");
 }
 
-// Learns from the text, if it is one, and encodes it with what was learned.
-void check_round_trip(SplitPattern pattern, std::string_view text, bool shuffle) {
-  WordCounts counts(pattern);
-  try {
-    counts.feed(text.substr(0, text.size() / 2));
-    counts.feed(text.substr(text.size() / 2));
-    counts.end_text();
-  } catch (const InvalidUtf8& invalid) {
-    check(invalid.position < text.size() || text.empty(), "the wrong byte is in the text");
-  }
-  std::vector<Merge> merges = train_bpe(counts, {320});
+// Tokens and merges as training makes them, to begin with the bytes.
+struct Learned {
   std::vector<std::string> tokens;
-  std::array<std::uint32_t, 256> id_of_byte;
-  for (std::uint32_t id = 0; id < 256; ++id) {
-    tokens.emplace_back(1, static_cast<char>(byte_of_base_id(id)));
-    id_of_byte[byte_of_base_id(id)] = id;
+  std::array<std::uint32_t, 256> id_of_byte{};
+  std::vector<Merge> merges;
+
+  Learned() {
+    for (std::uint32_t id = 0; id < 256; ++id) {
+      tokens.emplace_back(1, static_cast<char>(byte_of_base_id(id)));
+      id_of_byte[byte_of_base_id(id)] = id;
+    }
   }
-  for (const auto& merge : merges) tokens.push_back(tokens[merge.left] + tokens[merge.right]);
-  if (shuffle) std::reverse(merges.begin(), merges.end());
-  const Vocabulary vocabulary(tokens, id_of_byte, merges, {});
+  Vocabulary vocabulary() const { return {tokens, id_of_byte, merges, {}}; }
+
+  void learn(const WordCounts& counts, std::uint32_t more) {
+    const auto limit = static_cast<std::uint32_t>(tokens.size()) + more;
+    for (const Merge& merge : train_bpe(counts, vocabulary(), {limit, 1, ~0u, {"ab", "<|end|>"}})) {
+      check(merge.id == tokens.size(), "new ids follow those there are");
+      tokens.push_back(tokens[merge.left] + tokens[merge.right]);
+      merges.push_back(merge);
+    }
+    std::set<std::string_view> distinct(tokens.begin(), tokens.end());
+    check(distinct.size() == tokens.size(), "no two tokens are the same");
+    check(!distinct.contains("ab"), "what is taken is not learned");
+  }
+};
+
+std::vector<std::pair<std::string, std::uint64_t>> sorted_words(const WordCounts& counts) {
+  std::vector<std::pair<std::string, std::uint64_t>> words;
+  for (const auto& [bytes, count] : counts.words()) words.emplace_back(bytes, count);
+  std::sort(words.begin(), words.end());
+  return words;
+}
+
+// Two threads count what one does.
+WordCounts check_counts(SplitPattern pattern, std::string_view text) {
+  WordCounts counts(pattern);
+  counts.count(text);
+  const std::size_t cut = safe_cut(pattern, text);
+  WordCounts head(pattern);
+  WordCounts tail(pattern);
+  std::thread other([&] { tail.count(text.substr(cut)); });
+  head.count(text.substr(0, cut));
+  other.join();
+  head.add(tail);
+  check(sorted_words(head) == sorted_words(counts), "two threads count what one does");
+  return counts;
+}
+
+void check_cap(SplitPattern pattern, std::string_view text, std::size_t max_words) {
+  WordCounts counts(pattern, max_words);
+  counts.count(text);
+  check(counts.size() <= max_words, "no more words than allowed");
+  std::uint64_t bytes = counts.dropped_bytes();
+  for (const auto& word : counts.words()) bytes += word.count * word.bytes.size();
+  check(bytes == text.size(), "every byte is counted or dropped");
+}
+
+std::string decoded(const Vocabulary& vocabulary, std::span<const std::uint32_t> ids) {
+  std::size_t size = 0;
+  for (const std::uint32_t id : ids) size += vocabulary.length(id);
+  std::string text(size, '\0');
+  vocabulary.decode(ids, text);
+  return text;
+}
+
+void check_round_trip(const Learned& learned, SplitPattern pattern, std::string_view text) {
+  const Vocabulary vocabulary = learned.vocabulary();
   Encoder encoder(vocabulary, pattern);
+  std::vector<std::uint32_t> first;
   for (int again = 0; again < 2; ++again) {  // the second time from memory
     IdBuffer<std::uint16_t> ids;
     encoder.encode(text, ids);
     const std::vector<std::uint32_t> wide(ids.data(), ids.data() + ids.size());
-    std::string decoded(text.size(), '\0');
-    std::size_t length = 0;
-    for (const std::uint32_t id : wide) length += vocabulary.length(id);
-    check(length == text.size(), "the tokens have the text's length");
-    vocabulary.decode(wide, decoded);
-    check(decoded == text, "decoding gives the text back");
+    check(decoded(vocabulary, wide) == text, "decoding gives the text back");
+    check(again == 0 || wide == first, "the same text has the same ids");
+    first = wide;
   }
+}
+
+// Special tokens cut the text; what is between them is encoded.
+void check_special(const Learned& learned, SplitPattern pattern, std::string_view text) {
+  const Vocabulary vocabulary = learned.vocabulary();
+  const auto id = static_cast<std::uint32_t>(std::ranges::find(learned.tokens, "<|end|>") -
+                                             learned.tokens.begin());
+  const SpecialTokens special({{"<|end|>", id}, {"<|", 27}, {"\xff", 187}});
+  Encoder encoder(vocabulary, pattern);
+  IdBuffer<std::uint32_t> ids;
+  std::size_t begin = 0;
+  while (const auto found = special.find(text, begin)) {
+    check(found->position >= begin && found->position + found->length <= text.size(),
+          "a special token lies in the text");
+    encoder.encode(text.substr(begin, found->position - begin), ids);
+    if (found->id == id) {
+      ids.push_back(id);
+    } else {
+      encoder.encode(text.substr(found->position, found->length), ids);
+    }
+    begin = found->position + found->length;
+  }
+  encoder.encode(text.substr(begin), ids);
+  check(decoded(vocabulary, {ids.data(), ids.size()}) == text,
+        "special tokens stand for their text");
 }
 
 }  // namespace
@@ -85,18 +160,30 @@ void check_round_trip(SplitPattern pattern, std::string_view text, bool shuffle)
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace onward;
-  if (size < 1) return 0;
+  if (size < 2) return 0;
   const auto pattern = static_cast<SplitPattern>(data[0] % kSplitPatternNames.size());
   // An allocation of its own: reading beyond it is seen.
-  const std::vector<char> copy(data + 1, data + size);
+  const std::vector<char> copy(data + 2, data + size);
   const std::string_view text(copy.data(), copy.size());
   check_tiles(pattern, text);
   check_cut(pattern, text);
-  check_round_trip(pattern, text, data[0] >= 128);
-  const SpecialTokens special({{"<|end|>", 1}, {"<|", 2}, {"\xff", 3}});
-  if (const auto found = special.find(text)) {
-    check(found->position + found->length <= text.size(), "a special token lies in the text");
-  }
+  const auto invalid = find_invalid_utf8(text);
+  check(!invalid || *invalid < text.size(), "the wrong byte is in the text");
+  check_cap(pattern, text, 1 + data[1] % 64);
+
+  Learned learned;
+  learned.learn(check_counts(pattern, text.substr(0, text.size() / 2)), data[1]);
+  check_round_trip(learned, pattern, text);
+  learned.tokens.push_back("<|end|>");
+  learned.learn(check_counts(pattern, text), 64);
+  check_round_trip(learned, pattern, text);
+  check_special(learned, pattern, text);
+  // As others may have written them: in any order.
+  std::reverse(learned.merges.begin(), learned.merges.end());
+  check_round_trip(learned, pattern, text);
+  WordCounts counts(pattern);
+  counts.count(text);
+  learned.learn(counts, 16);
   return 0;
 }
 
@@ -138,7 +225,7 @@ int main(int count, char** arguments) {
       std::chrono::steady_clock::now() + std::chrono::seconds(std::atoi(arguments[1]));
   std::size_t inputs = 0;
   for (; std::chrono::steady_clock::now() < until; ++inputs) {
-    std::string input(1, static_cast<char>(draw() % 256));
+    std::string input{static_cast<char>(draw() % 256), static_cast<char>(draw() % 256)};
     const std::size_t length = std::size_t{1} << draw() % 9;
     while (input.size() < length) {
       const std::string part = parts[draw() % std::size(parts)];

@@ -29,6 +29,10 @@ namespace {
 
 // The UTF-8 of a str, or bytes as they are; the object must outlive the view.
 std::string_view utf8(nb::handle text) {
+  if (PyByteArray_Check(text.ptr())) {
+    return {PyByteArray_AS_STRING(text.ptr()),
+            static_cast<std::size_t>(PyByteArray_GET_SIZE(text.ptr()))};
+  }
   if (PyBytes_Check(text.ptr())) {
     return {PyBytes_AS_STRING(text.ptr()), static_cast<std::size_t>(PyBytes_GET_SIZE(text.ptr()))};
   }
@@ -96,6 +100,8 @@ class Bpe {
       const std::vector<std::uint32_t>& whole_words)
       : pattern_(split_pattern(pattern)),
         vocabulary_(strings(tokens), id_of_byte, rows(merges), whole_words) {}
+
+  const Vocabulary& vocabulary() const { return vocabulary_; }
 
   nb::object encode_array(nb::handle text, const SpecialTokens& special) {
     if (vocabulary_.size() <= 1 << 8) return to_numpy(encode<std::uint8_t>(text, special));
@@ -194,26 +200,37 @@ class Bpe {
 
 class Counter {
  public:
-  explicit Counter(std::string_view pattern) : counts_(split_pattern(pattern)) {}
+  Counter(std::string_view pattern, std::size_t max_words)
+      : counts_(split_pattern(pattern), max_words) {}
 
-  // Feeds one part of a text; a str or bytes.
-  void feed(nb::handle part) {
-    const std::string_view text = utf8(part);
+  void count(const std::vector<nb::bytes>& texts) {
+    std::vector<std::string_view> views;
+    for (const nb::bytes& text : texts) views.push_back(utf8(text));
     const nb::gil_scoped_release unlocked;
-    counts_.feed(text);
+    for (const std::string_view text : views) counts_.count(text);
   }
-  void end_text() {
+  void add(const Counter& others) {
     const nb::gil_scoped_release unlocked;
-    counts_.end_text();
+    counts_.add(others.counts_);
   }
   std::size_t size() const { return counts_.size(); }
+  std::pair<std::uint64_t, std::uint64_t> dropped() const {
+    return {counts_.dropped_words(), counts_.dropped_bytes()};
+  }
 
-  std::vector<MergeRow> train(std::uint32_t token_limit, std::uint64_t min_frequency,
-                              std::uint32_t max_token_length) const {
+  std::vector<MergeRow> train(const Bpe& base, std::uint32_t token_limit,
+                              std::uint64_t min_frequency, std::uint32_t max_token_length,
+                              const std::vector<nb::bytes>& taken,
+                              const std::optional<nb::callable>& watch) const {
+    const TrainingLimits limits{token_limit, min_frequency, max_token_length, strings(taken)};
     std::vector<Merge> merges;
     {
       const nb::gil_scoped_release unlocked;
-      merges = train_bpe(counts_, {token_limit, min_frequency, max_token_length});
+      merges = train_bpe(counts_, base.vocabulary(), limits, [&](std::size_t tokens) {
+        const nb::gil_scoped_acquire locked;
+        if (PyErr_CheckSignals() != 0) throw nb::python_error();  // Ctrl-C
+        if (watch) (*watch)(tokens);
+      });
     }
     return rows_of(merges);
   }
@@ -260,16 +277,23 @@ NB_MODULE(_core, m) {
       .def("decode", &Bpe::decode_array<std::uint32_t>)
       .def("decode", &Bpe::decode_list);
   nb::class_<Counter>(m, "WordCounts")
-      .def(nb::init<std::string_view>())
-      .def("feed", &Counter::feed)
-      .def("end_text", &Counter::end_text)
-      .def("train", &Counter::train, nb::arg(), nb::arg("min_frequency") = 1,
-           nb::arg("max_token_length") = ~0u)
+      .def(nb::init<std::string_view, std::size_t>(), nb::arg(),
+           nb::arg("max_words") = WordCounts::kAnyNumber)
+      .def("count", &Counter::count)
+      .def("add", &Counter::add)
+      .def("dropped", &Counter::dropped)
+      .def("train", &Counter::train, nb::arg(), nb::arg(), nb::arg("min_frequency") = 1,
+           nb::arg("max_token_length") = ~0u, nb::arg("taken") = std::vector<nb::bytes>(),
+           nb::arg("watch") = nb::none())
       .def("__len__", &Counter::size);
   m.def("merges_of_ranks", [](const std::vector<nb::bytes>& tokens) {
     return rows_of(merges_of_ranks(strings(tokens)));
   });
   m.def("split_ends", &split_ends);
+  m.def("safe_cut", [](std::string_view pattern, nb::handle text, std::size_t from) {
+    return safe_cut(split_pattern(pattern), utf8(text), from);
+  });
+  m.def("find_invalid_utf8", [](nb::bytes text) { return find_invalid_utf8(utf8(text)); });
   m.def("split_patterns",
         [] { return std::vector(kSplitPatternNames.begin(), kSplitPatternNames.end()); });
   m.def("char_classes", &char_classes);

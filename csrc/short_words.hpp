@@ -24,6 +24,12 @@ struct HashedWord {
   bool is_short() const { return !(key == kTooLong); }
 };
 
+inline HashedWord hash_word(std::string_view word) {
+  if (word.size() > WordKey::kLongest) return {HashedWord::kTooLong, hash_bytes(word)};
+  const auto key = WordKey::read(reinterpret_cast<const std::uint8_t*>(word.data()), word.size());
+  return {key, key.hash()};
+}
+
 using HashedWords = std::array<HashedWord, Pretokenizer::kMostEnds>;
 
 // Hashes the words of `text` from `begin` on that end at `ends`, and has the tables fetch them: all

@@ -10,6 +10,24 @@ namespace {
 constexpr std::size_t kLongestTokens = std::numeric_limits<std::uint32_t>::max();
 }  // namespace
 
+std::uint8_t byte_of_base_id(std::uint32_t id) {
+  // Printable in Latin-1: "!" to "~", "¡" to "¬", "®" to "ÿ"; then the others, both ascending.
+  constexpr auto kOrder = [] {
+    const auto prints = [](int byte) {
+      return (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte != 0xAD);
+    };
+    std::array<std::uint8_t, 256> order{};
+    std::size_t next = 0;
+    for (const bool wanted : {true, false}) {
+      for (int byte = 0; byte < 256; ++byte) {
+        if (prints(byte) == wanted) order[next++] = static_cast<std::uint8_t>(byte);
+      }
+    }
+    return order;
+  }();
+  return kOrder[id];
+}
+
 MergeTable::MergeTable(std::size_t size) : buckets_(std::bit_ceil(size / 2 + 1)) {
   for (Bucket& bucket : buckets_) bucket.fill(kEmpty);
 }

@@ -13,10 +13,19 @@
 #include <utility>
 #include <vector>
 
-#include "bpe_train.hpp"
 #include "hash.hpp"
 
 namespace onward {
+
+// Two neighbouring tokens become one. Ids below 256 are bytes, in the order of `byte_of_base_id`.
+struct Merge {
+  std::uint32_t left;
+  std::uint32_t right;
+  std::uint32_t id;
+};
+
+// GPT-2's order of the bytes: those that print come first.
+std::uint8_t byte_of_base_id(std::uint32_t id);
 
 using Rank = std::uint32_t;
 inline constexpr Rank kNoRank = (1 << 22) - 1;

@@ -1,59 +1,11 @@
 #include "word_counts.hpp"
 
-#include <cstdio>
-
-#include "unicode.hpp"
+#include <algorithm>
+#include <utility>
 
 namespace onward {
 
-namespace {
-
-std::string describe(std::uint8_t wrong_byte, std::uint64_t position) {
-  char hex[8];
-  std::snprintf(hex, sizeof hex, "0x%02x", wrong_byte);
-  return "byte " + std::to_string(position) + " is " + hex + ", which is not UTF-8";
-}
-
-}  // namespace
-
-InvalidUtf8::InvalidUtf8(std::uint8_t wrong_byte, std::uint64_t at)
-    : std::invalid_argument(describe(wrong_byte, at)), position(at) {}
-
-void WordCounts::feed(std::string_view part) {
-  if (pending_.empty()) {
-    const std::size_t cut = safe_cut(pattern_, part);
-    count_words(part.substr(0, cut));
-    pending_ = part.substr(cut);
-    return;
-  }
-  pending_ += part;
-  // Looking again through what had no cut would make long lines quadratic. The few bytes before the
-  // new part count as new: whether one can cut there depends on what follows.
-  const std::size_t known = pending_.size() - part.size();
-  const std::size_t cut = safe_cut(pattern_, pending_, known > 8 ? known - 8 : 0);
-  if (cut == 0) return;
-  count_words(std::string_view(pending_).substr(0, cut));
-  pending_.erase(0, cut);
-}
-
-void WordCounts::end_text() {
-  count_words(pending_);
-  pending_.clear();
-  counted_bytes_ = 0;
-}
-
-void WordCounts::check_utf8(std::string_view text) {
-  const auto invalid = find_invalid_utf8(text);
-  if (!invalid) return;
-  const std::uint64_t position = counted_bytes_ + *invalid;
-  const auto wrong_byte = static_cast<std::uint8_t>(text[*invalid]);
-  pending_.clear();
-  counted_bytes_ = 0;
-  throw InvalidUtf8(wrong_byte, position);
-}
-
-void WordCounts::count_words(std::string_view text) {
-  check_utf8(text);
+void WordCounts::count(std::string_view text) {
   Pretokenizer words(pattern_, text);
   std::size_t begin = 0;
   for (auto ends = words.next_ends(); !ends.empty(); ends = words.next_ends()) {
@@ -63,24 +15,60 @@ void WordCounts::count_words(std::string_view text) {
       if (known.key == batch_[i].key) {
         ++known.value;
       } else {
-        count_rare(text.substr(begin, ends[i] - begin), batch_[i]);
+        count_rare(text.substr(begin, ends[i] - begin), batch_[i], 1);
       }
       begin = ends[i];
     }
   }
-  counted_bytes_ += text.size();
 }
 
-void WordCounts::count_rare(std::string_view word, const HashedWord& hashed) {
+void WordCounts::add(const WordCounts& others) {
+  for (const auto& [word, count] : others.words()) count_rare(word, hash_word(word), count);
+  dropped_words_ += others.dropped_words_;
+  dropped_bytes_ += others.dropped_bytes_;
+}
+
+void WordCounts::count_rare(std::string_view word, const HashedWord& hashed, std::uint64_t times) {
   std::uint64_t* const count =
       hashed.is_short() ? short_words_.find(hashed) : long_words_.find(word, hashed.hash);
   if (count != nullptr) {
-    ++*count;
-  } else if (hashed.is_short()) {
-    short_words_.insert(hashed, 1);
-  } else {
-    long_words_.insert(word, hashed.hash, 1);
+    *count += times;
+    return;
   }
+  if (hashed.is_short()) {
+    short_words_.insert(hashed, times);
+  } else {
+    long_words_.insert(word, hashed.hash, times);
+  }
+  if (size() > max_words_) drop_rare();
+}
+
+// Forgets the words that occurred no more often than the median. Which they are depends on nothing
+// but the words so far, in their order.
+void WordCounts::drop_rare() {
+  std::vector<std::uint64_t> counts;
+  counts.reserve(size());
+  for (const auto& word : words()) counts.push_back(word.count);
+  const auto middle = counts.begin() + static_cast<std::ptrdiff_t>(counts.size() / 2);
+  std::nth_element(counts.begin(), middle, counts.end());
+
+  const auto short_words = std::exchange(short_words_, {});
+  const auto long_words = std::exchange(long_words_, {});
+  const auto keep = [&](std::string_view word, std::uint64_t count) {
+    if (count <= *middle) {
+      ++dropped_words_;
+      dropped_bytes_ += count * word.size();
+      return;
+    }
+    const HashedWord hashed = hash_word(word);
+    if (hashed.is_short()) {
+      short_words_.insert(hashed, count);
+    } else {
+      long_words_.insert(word, hashed.hash, count);
+    }
+  };
+  short_words.for_each([&](const WordKey& key, std::uint64_t count) { keep(key.bytes(), count); });
+  long_words.for_each(keep);
 }
 
 std::vector<WordCounts::Word> WordCounts::words() const {

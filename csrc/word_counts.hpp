@@ -3,8 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <stdexcept>
-#include <string>
+#include <limits>
 #include <string_view>
 #include <vector>
 
@@ -14,12 +13,6 @@
 
 namespace onward {
 
-// A text that is not UTF-8; `position` is that of the first wrong byte in it.
-struct InvalidUtf8 : std::invalid_argument {
-  InvalidUtf8(std::uint8_t wrong_byte, std::uint64_t at);
-  std::uint64_t position;
-};
-
 class WordCounts {
  public:
   struct Word {
@@ -27,25 +20,34 @@ class WordCounts {
     std::uint64_t count;
   };
 
-  explicit WordCounts(SplitPattern pattern) : pattern_(pattern) {}
+  static constexpr std::size_t kAnyNumber = std::numeric_limits<std::size_t>::max();
 
-  // The next part of a text, cut anywhere. Words never reach from one text into the next. Throws
-  // InvalidUtf8; the text is then given up.
-  void feed(std::string_view part);
-  void end_text();
+  // With more distinct words than `max_words`, the rarer half is dropped.
+  explicit WordCounts(SplitPattern pattern, std::size_t max_words = kAnyNumber)
+      : pattern_(pattern), max_words_(max_words) {}
+
+  // A text, or as much of one as a safe cut ends.
+  void count(std::string_view text);
+  // What others have counted.
+  void add(const WordCounts& others);
 
   std::size_t size() const { return short_words_.size() + long_words_.size(); }
-  // All words, in no order; valid until more is fed.
+  // All words, in no order; valid until more is counted.
   std::vector<Word> words() const;
 
+  // Words that are no longer counted, each as often as it was dropped, and the bytes of text that
+  // they stood for.
+  std::uint64_t dropped_words() const { return dropped_words_; }
+  std::uint64_t dropped_bytes() const { return dropped_bytes_; }
+
  private:
-  void count_words(std::string_view text);
-  void check_utf8(std::string_view text);
-  void count_rare(std::string_view word, const HashedWord& hashed);
+  void count_rare(std::string_view word, const HashedWord& hashed, std::uint64_t times);
+  void drop_rare();
 
   SplitPattern pattern_;
-  std::string pending_;              // of the current text, what no safe cut has been found in yet
-  std::uint64_t counted_bytes_ = 0;  // of the current text
+  std::size_t max_words_;
+  std::uint64_t dropped_words_ = 0;
+  std::uint64_t dropped_bytes_ = 0;
   ShortWords<std::uint64_t> short_words_;
   LongWords<std::uint64_t> long_words_;
   HashedWords batch_;

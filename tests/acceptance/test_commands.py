@@ -250,6 +250,15 @@ def test_a_tokenizer_on_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     Path("broken.json").write_text("{")
     assert "broken.json" in fails(capsys, "tokenizer", "encode", "broken.json", "x")
     assert "nowhere" in fails(capsys, "tokenizer", "encode", "nowhere", "x")
+    Path("more.jsonl").write_text('{"text": "Zwölf Boxkämpfer jagen"}\n{"text": "Viktor quer über den Deich"}\n')
+    command = ["tokenizer", "train", "more.jsonl", "--extend", "mine.json", "--vocab-size", "305", "--out", "more.json"]
+    printed = onward(*command, "--max-bytes", "40", "--max-words", "100", "--threads", "2")
+    assert printed.startswith("only the first 40 bytes of the text were read\nmore.json: 305 tokens, learned in ")
+    assert "leave --special-tokens and --split-pattern out" in fails(capsys, *command, "--split-pattern", "byte")
+    train = ["tokenizer", "train", "book.txt", "--vocab-size", "300", "--out", "chat.json"]
+    onward(*train, "--special-tokens", "<|user|>", "--special-tokens", "<|end|>", "--split-pattern", "llama3")
+    lines = onward("tokenizer", "encode", "chat.json", "<|user|><|end|>").splitlines()
+    assert [line.split()[0] for line in lines[:2]] == ["298", "299"]
 
 
 def test_tokenizers_to_look_at(capsys: pytest.CaptureFixture[str]) -> None:

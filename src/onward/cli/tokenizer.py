@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
@@ -24,39 +24,75 @@ def train(
     *more: Path,
     out: Path,
     vocab_size: int = 8192,
-    split_pattern: str = "gpt2",
+    special_tokens: tuple[str, ...] | None = None,
+    split_pattern: str | None = None,
     min_frequency: int = 1,
     max_token_length: int | None = None,
+    max_words: int | None = None,
+    max_bytes: int | None = None,
+    threads: int | None = None,
+    extend: Path | None = None,
 ) -> None:
     """Train a byte-pair tokenizer, and save it as a tokenizer.json.
 
     ```
     onward tokenizer train book.txt --vocab-size 4096 --out tokenizer.json
     onward tokenizer train stories/ --split-pattern cl100k --out runs/tokenizer
+    onward tokenizer train laws.jsonl.zst --extend gpt2/ --vocab-size 60000 --out gpt2_laws.json
     ```
 
     Args:
-        text: A file of text (plain, .gz, .xz, or .jsonl with a "text" a line), or a folder of them.
+        text: A file of text (plain, .gz, .xz, .zst, or .jsonl with a "text" a line), or a folder of them.
         more: More of them.
         out: The file, or the folder to put a tokenizer.json into.
-        vocab_size: Tokens in the vocabulary, the 256 bytes and <|endoftext|> among them.
-        split_pattern: How text is cut into words: gpt2, cl100k, o200k, llama3, smollm2, whitespace or byte.
+        vocab_size: Tokens in the vocabulary, the 256 bytes and the special tokens among them.
+        special_tokens: A token that stands for no text; may be given several times. Without any: <|endoftext|>.
+        split_pattern: How text is cut: gpt2 (the default), cl100k, o200k, llama3, smollm2, whitespace or byte.
         min_frequency: How often a pair of tokens must occur to become a token.
         max_token_length: The most bytes that a token may have.
+        max_words: The most distinct words to keep in memory; the rarest are dropped, and it is said how many.
+        max_bytes: How much of the text to read, from its beginning.
+        threads: Threads that count words; as many as there are processors by default.
+        extend: A tokenizer (a run folder, a tokenizer.json, ...) to add tokens to; all its ids stay.
     """
     import time
 
+    from rich.console import Console
+
+    from onward.errors import ConfigError
     from onward.tokenizer import Tokenizer
+    from onward.tokenizer.progress import progress_bar
+    from onward.tokenizer.train import TrainingStatus
 
     began = time.perf_counter()
-    tokenizer = Tokenizer.train(
-        [text, *more],
-        vocab_size=vocab_size,
-        split_pattern=split_pattern,
-        min_frequency=min_frequency,
-        max_token_length=max_token_length,
-    )
+    texts = [text, *more]
+    left_out: list[str] = []
+    with progress_bar(Console(stderr=True)) as show:
+
+        def watch(status: TrainingStatus) -> None:
+            show(status.stage, status.done, status.total)
+            left_out[:] = status.left_out()
+
+        options: dict[str, Any] = {
+            "vocab_size": vocab_size,
+            "min_frequency": min_frequency,
+            "max_token_length": max_token_length,
+            "max_words": max_words,
+            "max_bytes": max_bytes,
+            "threads": threads,
+            "watch": watch,
+        }
+        if extend is None:
+            kept = {"special_tokens": special_tokens, "split_pattern": split_pattern}
+            options |= {name: value for name, value in kept.items() if value}
+            tokenizer = Tokenizer.train(texts, **options)
+        elif special_tokens or split_pattern:
+            raise ConfigError("--extend keeps both as they are: leave --special-tokens and --split-pattern out")
+        else:
+            tokenizer = Tokenizer.load(extend).extend(texts, **options)
     tokenizer.save(out)
+    for sentence in left_out:
+        print(sentence)
     print(f"{out}: {tokenizer.vocab_size:,} tokens, learned in {time.perf_counter() - began:.1f} s")
 
 

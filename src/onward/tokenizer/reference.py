@@ -14,10 +14,12 @@ import functools
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from onward._core import base_bytes, char_classes
-from onward.tokenizer.vocabulary import Vocabulary
+from onward._core import char_classes
+from onward.tokenizer.vocabulary import Vocabulary, vocabulary_from_merges
+
+Merge = tuple[int, int, int]
 
 PATTERNS = {
     # A word with the blank before it, or a number, or punctuation; English contractions apart; of several blanks, all
@@ -91,7 +93,7 @@ def _ranges() -> dict[str, str]:
     return ranges
 
 
-def train(texts: Iterable[str], token_limit: int, pattern: str = "gpt2") -> list[tuple[int, int, int]]:
+def train(texts: Iterable[str], token_limit: int, pattern: str = "gpt2") -> list[Merge]:
     """Learn merges (left, right, made) until there are `token_limit` tokens or no pair is left.
 
     Of equally frequent pairs, that with the smaller ids is merged first.
@@ -99,10 +101,20 @@ def train(texts: Iterable[str], token_limit: int, pattern: str = "gpt2") -> list
     >>> train(["hello hello"], 258)
     [(68, 75, 256), (71, 256, 257)]
     """
-    tokens = [bytes([byte]) for byte in base_bytes()]
-    ids = {token: id_ for id_, token in enumerate(tokens)}
-    counted = Counter(word for text in texts for word in split(text, pattern))
-    words = [([ids[bytes([byte])] for byte in word.encode()], count) for word, count in counted.items()]
+    return extend(vocabulary_from_merges([], [], pattern), texts, token_limit)
+
+
+def extend(base: Vocabulary, texts: Iterable[str], token_limit: int) -> list[Merge]:
+    """Go on learning where `base` has stopped; no merge makes a token that it has.
+
+    >>> base = vocabulary_from_merges(train(["hello hello"], 258), ["<end>"])
+    >>> extend(base, ["hello hello"], 261)
+    [(75, 78, 259), (257, 259, 260)]
+    """
+    tokens, taken = list(base.tokens), set(base.tokens)
+    counted = Counter(word for text in texts for word in split(text, base.split_pattern))
+    encode_word = _word_encoder(base)
+    words = [(encode_word(word), count) for word, count in counted.items()]
 
     merges = []
     while len(tokens) < token_limit:
@@ -110,9 +122,10 @@ def train(texts: Iterable[str], token_limit: int, pattern: str = "gpt2") -> list
         for word, count in words:
             for pair in itertools.pairwise(word):
                 pairs[pair] += count
-        if not pairs:
+        free = [pair for pair in pairs if tokens[pair[0]] + tokens[pair[1]] not in taken]
+        if not free:
             break
-        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        best = min(free, key=lambda pair: (-pairs[pair], pair))
         made = len(tokens)
         tokens.append(tokens[best[0]] + tokens[best[1]])
         merges.append((*best, made))
@@ -140,17 +153,22 @@ def merge_pair(word: list[int], pair: tuple[int, int], made: int) -> list[int]:
 
 def encode(text: str, vocabulary: Vocabulary) -> list[int]:
     """The ids of a text in which no special tokens are looked for."""
+    encode_word = _word_encoder(vocabulary)
+    return [id_ for word in split(text, vocabulary.split_pattern) for id_ in encode_word(word)]
+
+
+def _word_encoder(vocabulary: Vocabulary) -> Callable[[str], list[int]]:
     base_ids = vocabulary.base_ids()
     ranks = {(left, right): (rank, made) for rank, (left, right, made) in enumerate(vocabulary.merges)}
     whole_words = vocabulary.whole_word_ids()
-    ids: list[int] = []
-    for text_word in split(text, vocabulary.split_pattern):
-        if text_word.encode() in whole_words:
-            ids.append(whole_words[text_word.encode()])
-            continue
-        *_, (_, word) = _merge(_bytes_of(text_word, base_ids), ranks)
-        ids += word
-    return ids
+
+    def encode_word(text: str) -> list[int]:
+        if text.encode() in whole_words:
+            return [whole_words[text.encode()]]
+        *_, (_, word) = _merge(_bytes_of(text, base_ids), ranks)
+        return word
+
+    return encode_word
 
 
 def merge_steps(word: str, vocabulary: Vocabulary) -> list[tuple[int | None, list[int]]]:

@@ -12,7 +12,8 @@ from typing import Literal, get_args
 
 from onward._core import split_patterns
 from onward.errors import TokenizerError
-from onward.tokenizer.tokenizer import END_TOKEN, Tokenizer, _surrogate_message
+from onward.tokenizer.tokenizer import END_TOKEN, Tokenizer
+from onward.tokenizer.train import surrogate_message
 from onward.tokenizer.vocabulary import MOST_TOKENS
 from onward.tokenizer.word_level import CHARACTERS, UNKNOWN_TOKEN, WordLevelVocabulary, cut_words
 
@@ -41,7 +42,7 @@ def train_on(
             text.encode()  # before it is cut, so that the error knows the place
             _count(counts, text, pattern)
         except UnicodeEncodeError as error:
-            raise TokenizerError(f"text {i}: {_surrogate_message(error)}") from error
+            raise TokenizerError(f"text {i}: {surrogate_message(text, error.start)}") from error
     return _tokenizer(counts, pattern, vocab_size, special_tokens, min_frequency)
 
 

@@ -11,7 +11,6 @@ import contextlib
 import itertools
 import os
 from collections.abc import Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
@@ -21,8 +20,10 @@ from onward import _core
 from onward.errors import TokenizerError
 from onward.tokenizer import reference
 from onward.tokenizer.formats import RANKS_SUFFIX, load_vocabulary, save_ranks, save_tokenizer_json
-from onward.tokenizer.sources import count_words
-from onward.tokenizer.vocabulary import MOST_TOKENS, Vocabulary, vocabulary_from_merges
+from onward.tokenizer.sources import Paths, TextFiles
+from onward.tokenizer.threads import map_in_order, thread_count
+from onward.tokenizer.train import TrainingOptions, Watch, extend_vocabulary, learn_vocabulary, surrogate_message
+from onward.tokenizer.vocabulary import Vocabulary
 from onward.tokenizer.word_level import SpecialWords, WordLevelVocabulary, cut_words
 
 END_TOKEN = "<|endoftext|>"
@@ -52,27 +53,36 @@ class Tokenizer:
     @classmethod
     def train(
         cls,
-        files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        files: Paths,
         *,
         vocab_size: int,
         special_tokens: Sequence[str] = (END_TOKEN,),
         split_pattern: str = "gpt2",
         min_frequency: int = 1,
         max_token_length: int | None = None,
+        max_words: int | None = None,
+        max_bytes: int | None = None,
+        threads: int | None = None,
+        watch: Watch | None = None,
     ) -> Tokenizer:
         """Learn a tokenizer from files of UTF-8 text, each a text of its own, read block by block.
 
-        Memory is bounded by the distinct words of the text.
+        Memory is bounded by the distinct words of the text. The result is the same whatever the number of threads.
 
         Args:
-            files: a path or paths of text files, plain or compressed (.gz, .xz, from Python 3.14 on .zst); of JSON
-                Lines (.jsonl), whose lines have a "text"; of folders, of which every .txt, .md and .jsonl is read.
+            files: a path or paths of text files, plain or compressed (.gz, .xz, .zst); of JSON Lines (.jsonl), whose
+                lines have a "text"; of folders, of which every .txt, .md and .jsonl is read.
             vocab_size: how many tokens to have, the 256 bytes and the special tokens among them.
             special_tokens: tokens that stand for no text; they get the last ids.
             split_pattern: how text is cut into the words inside which tokens merge: "gpt2", "cl100k" (GPT-4),
                 "o200k" (GPT-4o), "llama3", "smollm2" (digits apart), "whitespace", or "byte" (not at all).
             min_frequency: how often a pair of tokens must occur to be merged.
             max_token_length: how many bytes a token may have; None is as many as may be.
+            max_words: how many distinct words to keep in memory: whenever there are more, the rarer half is dropped,
+                and `watch` is told. One thread counts then. None keeps all.
+            max_bytes: how much of the text to read, from its beginning; None is all of it.
+            threads: how many threads count words; None is as many as there are processors.
+            watch: is called now and then, and at the end, with how far training has come and what was left out.
 
         Raises:
             TokenizerError: a file that cannot be read or is not UTF-8; a vocabulary too small for the bytes and
@@ -84,11 +94,16 @@ class Tokenizer:
         >>> Tokenizer.train([book], vocab_size=260).vocab_size
         260
         """
-        _check_sizes(vocab_size, special_tokens)
-        counts = _core.WordCounts(_known_pattern(split_pattern))
-        count_words(counts, [files] if isinstance(files, (str, os.PathLike)) else files)
-        merges = counts.train(vocab_size - len(special_tokens), **_limits(min_frequency, max_token_length))
-        return cls._from_merges(merges, vocab_size, special_tokens, split_pattern)
+        options = TrainingOptions(
+            vocab_size=vocab_size,
+            min_frequency=min_frequency,
+            max_token_length=max_token_length,
+            max_words=max_words,
+            max_bytes=max_bytes,
+            threads=threads,
+            watch=watch,
+        )
+        return cls(learn_vocabulary(TextFiles(files), special_tokens, split_pattern, options))
 
     @classmethod
     def train_on(
@@ -100,39 +115,66 @@ class Tokenizer:
         split_pattern: str = "gpt2",
         min_frequency: int = 1,
         max_token_length: int | None = None,
+        threads: int | None = None,
     ) -> Tokenizer:
         """Learn a tokenizer from texts; otherwise as `train`.
 
         >>> Tokenizer.train_on(["to be or not to be"], vocab_size=260).vocab_size
         260
         """
-        _check_sizes(vocab_size, special_tokens)
-        counts = _core.WordCounts(_known_pattern(split_pattern))
-        for i, text in enumerate([texts] if isinstance(texts, str) else texts):
-            try:
-                counts.feed(text)
-                counts.end_text()
-            except UnicodeEncodeError as error:
-                raise TokenizerError(f"text {i}: {_surrogate_message(error)}") from error
-        merges = counts.train(vocab_size - len(special_tokens), **_limits(min_frequency, max_token_length))
-        return cls._from_merges(merges, vocab_size, special_tokens, split_pattern)
+        options = TrainingOptions(
+            vocab_size=vocab_size, min_frequency=min_frequency, max_token_length=max_token_length, threads=threads
+        )
+        return cls(learn_vocabulary(texts, special_tokens, split_pattern, options))
 
-    @classmethod
-    def _from_merges(
-        cls,
-        merges: list[tuple[int, int, int]],
+    def extend(
+        self,
+        files: Paths,
+        *,
         vocab_size: int,
-        special_tokens: Sequence[str],
-        split_pattern: str,
+        min_frequency: int = 1,
+        max_token_length: int | None = None,
+        max_words: int | None = None,
+        max_bytes: int | None = None,
+        threads: int | None = None,
+        watch: Watch | None = None,
     ) -> Tokenizer:
-        vocabulary = vocabulary_from_merges(merges, special_tokens, split_pattern)
-        possible = len(vocabulary.tokens)
-        if possible < vocab_size:
-            raise TokenizerError(
-                f"the text can fill {possible:,} tokens, not {vocab_size:,}: "
-                f"pass vocab_size={possible} or less, or more text"
-            )
-        return cls(vocabulary)
+        """This tokenizer with more tokens, learned from more text.
+
+        All ids stay, so that a model's embedding only grows; the new ones follow, behind the special tokens. What is
+        learned are merges of the tokens that this tokenizer makes of the text.
+
+        Args:
+            files: as of `train`.
+            vocab_size: how many tokens to have, those of this tokenizer among them.
+            min_frequency: as of `train`, and so on.
+            max_token_length: of the new tokens.
+            max_words: as of `train`.
+            max_bytes: as of `train`.
+            threads: as of `train`.
+            watch: as of `train`.
+
+        Raises:
+            TokenizerError: as `train`; a vocabulary that would not grow.
+
+        >>> import pathlib, tempfile
+        >>> book = pathlib.Path(tempfile.mkdtemp()) / "book.txt"
+        >>> _ = book.write_text("not to be")
+        >>> small = Tokenizer.train_on(["to be or to be"], vocab_size=258)
+        >>> larger = small.extend(book, vocab_size=260)
+        >>> small.pieces(small.encode("to be")), larger.pieces(larger.encode("to be"))
+        (['to', ' ', 'b', 'e'], ['to', ' b', 'e'])
+        """
+        options = TrainingOptions(
+            vocab_size=vocab_size,
+            min_frequency=min_frequency,
+            max_token_length=max_token_length,
+            max_words=max_words,
+            max_bytes=max_bytes,
+            threads=threads,
+            watch=watch,
+        )
+        return Tokenizer(extend_vocabulary(self._vocabulary, TextFiles(files), options))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Tokenizer:
@@ -216,9 +258,7 @@ class Tokenizer:
         >>> [len(ids) for ids in tokenizer.encode_batch(["to", "be"])]
         [1, 1]
         """
-        threads = threads if threads is not None else os.cpu_count() or 1
-        if threads < 1:
-            raise TokenizerError(f"threads is {threads}, expected 1 or more")
+        threads = thread_count(threads)
         texts = list(texts)
 
         def encode_part(part: Sequence[str]) -> list[NDArray[np.unsignedinteger]]:
@@ -229,9 +269,8 @@ class Tokenizer:
 
         # Parts that are many enough to share the work evenly, and few enough to cost nothing.
         part_size = -(-len(texts) // (8 * threads)) or 1
-        with ThreadPoolExecutor(threads) as pool:
-            parts = pool.map(encode_part, [texts[i : i + part_size] for i in range(0, len(texts), part_size)])
-            return list(itertools.chain.from_iterable(parts))
+        parts = (texts[i : i + part_size] for i in range(0, len(texts), part_size))
+        return list(itertools.chain.from_iterable(map_in_order(encode_part, parts, threads)))
 
     def _wanted_special(
         self, text: str, allowed_special: AllowedSpecial, disallowed_special: DisallowedSpecial
@@ -245,7 +284,7 @@ class Tokenizer:
         try:
             found = self._finder(refused).find(text)
         except UnicodeEncodeError as error:
-            raise TokenizerError(_surrogate_message(error)) from error
+            raise TokenizerError(surrogate_message(text, error.start)) from error
         if found is not None:
             start, id_ = found
             token = self._vocabulary.tokens[id_].decode()
@@ -439,44 +478,3 @@ class StreamDecoder:
     def finish(self) -> str:
         """What is left: U+FFFD if the ids end inside a character."""
         return self._decoder.decode(b"", final=True)
-
-
-def _check_sizes(vocab_size: int, special_tokens: Sequence[str]) -> None:
-    for i, token in enumerate(special_tokens):
-        if not isinstance(token, str) or not token or token in special_tokens[:i]:
-            raise TokenizerError(f"special token {i} is {token!r}; expected texts, none empty and none twice")
-        try:
-            token.encode()
-        except UnicodeEncodeError as error:
-            raise TokenizerError(f"special token {i}: {_surrogate_message(error)}") from error
-    least = 256 + len(special_tokens)
-    if not least <= vocab_size < MOST_TOKENS:
-        raise TokenizerError(
-            f"vocab_size is {vocab_size}, expected {least} (256 bytes, {len(special_tokens)} special) "
-            f"to {MOST_TOKENS - 1}"
-        )
-
-
-def _limits(min_frequency: int, max_token_length: int | None) -> dict[str, int]:
-    limits = {"min_frequency": min_frequency}
-    if max_token_length is not None:
-        limits["max_token_length"] = max_token_length
-    for name, value in limits.items():
-        if not 1 <= value < 1 << 32:
-            raise TokenizerError(f"{name} is {value}, expected 1 to {(1 << 32) - 1}")
-    return limits
-
-
-def _known_pattern(split_pattern: str) -> str:
-    if split_pattern not in _core.split_patterns():
-        raise TokenizerError(
-            f"the split pattern {split_pattern!r} is unknown; there are: {', '.join(_core.split_patterns())}"
-        )
-    return split_pattern
-
-
-def _surrogate_message(error: UnicodeEncodeError) -> str:
-    return (
-        f"character {error.start:,} is {error.object[error.start]!a}, half of a surrogate pair and no character; "
-        'text.encode(errors="replace").decode() replaces such halves'
-    )
