@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Tiny models are quickest on one thread, and so are the processes that the tests start.
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
@@ -14,6 +15,10 @@ from onward.model.config import ModelConfig
 from onward.model.decoder import Decoder
 from onward.model.init import initialise
 from onward.tokenizer import Tokenizer
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("onward", deadline=None)
+settings.load_profile("onward")
 
 ROOT = Path(__file__).parent.parent
 

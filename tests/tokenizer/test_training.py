@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import tokenizers
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import models, pre_tokenizers, trainers
 
@@ -91,7 +91,6 @@ def test_learns_the_merges_that_tokenizers_learns_from_few_letters() -> None:
         assert learned(text, token_limit) == learned_by_tokenizers(text, token_limit)
 
 
-@settings(deadline=None)  # the twin is slow
 @given(st.lists(tricky_text, max_size=5), st.integers(256, 400), st.sampled_from(_core.split_patterns()))
 def test_core_learns_what_the_reference_learns(texts: list[str], token_limit: int, pattern: str) -> None:
     merges = counted([text.encode() for text in texts], pattern).train(BYTES, token_limit)
@@ -357,7 +356,6 @@ def small_base(pattern: str) -> Vocabulary:
     return vocabulary_from_merges(reference.train([ENGLISH[:300]], 290, pattern), ["<|end|>", "the"], pattern)
 
 
-@settings(deadline=None)
 @given(st.lists(tricky_text, max_size=4), st.integers(300, 340), st.sampled_from(["gpt2", "o200k", "byte"]))
 def test_core_extends_as_the_reference_does(texts: list[str], token_limit: int, pattern: str) -> None:
     base = small_base(pattern)

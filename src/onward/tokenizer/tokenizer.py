@@ -163,7 +163,7 @@ class Tokenizer:
         >>> small = Tokenizer.train_on(["to be or to be"], vocab_size=258)
         >>> larger = small.extend(book, vocab_size=260)
         >>> small.pieces(small.encode("to be")), larger.pieces(larger.encode("to be"))
-        (['to', ' ', 'b', 'e'], ['to', ' b', 'e'])
+        (['t', 'o', ' ', 'be'], ['to', ' ', 'be'])
         """
         options = TrainingOptions(
             vocab_size=vocab_size,
