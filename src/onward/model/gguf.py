@@ -189,7 +189,8 @@ def _stored(path: Path, data: mmap.mmap, name: str, shape: tuple[int, ...], kind
 
 def _dequantise(data: mmap.mmap, begin: int, n_bytes: int, shape: tuple[int, ...], quantisation: Any) -> Tensor:
     numbers = np.frombuffer(data, dtype=np.uint8, count=n_bytes, offset=begin).reshape(*shape[:-1], -1)
-    return torch.from_numpy(np.array(_gguf().quants.dequantize(numbers, quantisation), dtype=np.float32))
+    weights = _gguf().quants.dequantize(numbers, quantisation)
+    return torch.from_numpy(np.require(weights, np.float32, "W"))  # a copy only of what is the file's own bytes
 
 
 def _gguf() -> Any:
