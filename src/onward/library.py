@@ -7,12 +7,13 @@ from typing import Literal
 
 from onward.atomic import atomic_folder
 from onward.config import read_json
-from onward.device import resolve_device
+from onward.device import resolve_device, resolve_dtype
 from onward.errors import CheckpointError, ConfigError
 from onward.model.decoder import Decoder
 from onward.model.folder import CONFIG, read_model_folder, write_model_folder
 from onward.model.gguf import read_gguf
 from onward.model.huggingface import is_huggingface, read_huggingface_folder, write_huggingface_folder
+from onward.model.linear import to_int8
 from onward.run import Run
 
 ARCHITECTURES = {"decoder": Decoder}
@@ -21,23 +22,35 @@ ARCHITECTURES = {"decoder": Decoder}
 Form = Literal["onward", "huggingface"]
 
 
-def load(path: str | Path, *, device: str = "auto", tokenizer: bool = True) -> Decoder:
+def load(path: str | Path, *, device: str = "auto", dtype: str = "auto", tokenizer: bool = True) -> Decoder:
     """Load the model of a run (its newest checkpoint), of a model folder, or of a GGUF file, ready to run.
 
     Args:
         path: a run folder, a checkpoint in it, or any folder with config.json and model.safetensors, of ours or of
             Hugging Face's (gpt2, llama, nanochat); or a GGUF file (gpt2, llama).
         device: where the weights go: cpu, cuda or mps; auto: the fastest that there is.
+        dtype: what the weights are kept in: float32, bfloat16, or int8, the fastest (docs/speed.md says what each
+            costs); auto: float32, which holds them exactly, however they were saved.
         tokenizer: whether to set its tokenizer, too.
 
     Raises:
         CheckpointError: there is no model in `path`, or it is broken, or of a kind that a Decoder cannot be.
         TokenizerError: its tokenizer is broken, or of another kind than byte-level BPE.
-        ConfigError: there is no such device.
+        ConfigError: there is no such device or dtype.
 
     >>> model = load("runs/book")  # doctest: +SKIP
     """
-    path, device = Path(path), resolve_device(device)
+    device, dtype = resolve_device(device), resolve_dtype(dtype)
+    model = _read(Path(path), device, tokenizer)
+    if dtype == "int8":
+        to_int8(model)
+    elif dtype == "bfloat16":
+        model.bfloat16()
+    return model
+
+
+def _read(path: Path, device: str, tokenizer: bool) -> Decoder:
+    """The model at `path`, in float32."""
     form = form_of(path)
     if form == "gguf":
         return read_gguf(path, device, tokenizer=tokenizer)

@@ -15,12 +15,13 @@ def generate(
     top_k: int | None = None,
     top_p: float | None = None,
     seed: int | None = None,
+    dtype: str = "auto",
 ) -> None:
     """Write on from a prompt, streamed as it comes.
 
     ```
     onward generate runs/demo --prompt "ROMEO:"
-    onward generate runs/demo --temperature 0
+    onward generate runs/demo --temperature 0 --dtype int8
     onward generate runs/demo --prompt "First Citizen:" --top-p 0.9 --seed 1
     ```
 
@@ -32,11 +33,12 @@ def generate(
         top_k: Draw from the k likeliest tokens only.
         top_p: Draw from the fewest likeliest tokens whose probabilities reach p together.
         seed: The same seed gives the same text.
+        dtype: What the weights are kept in: float32, bfloat16, or int8, the fastest; auto: float32.
     """
     import onward
 
     pieces = onward.stream(
-        onward.load(model),
+        onward.load(model, dtype=dtype),
         prompt,
         max_tokens=max_tokens,
         temperature=temperature,

@@ -62,12 +62,17 @@ class Decoder(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.embed.weight.device
+        return next(self.parameters()).device
 
     @property
     def n_parameters(self) -> int:
         """How many numbers are learned; a tied matrix counts once."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+    @property
+    def n_bytes(self) -> int:
+        """How much memory the weights take, and the tables beside them."""
+        return sum(tensor.nbytes for tensor in (*self.parameters(), *self.buffers()))
 
     def start(self, batch: int, source: Any = None) -> KVCache:
         """An empty KV cache for `batch` rows; a decoder reads no source.
@@ -82,7 +87,7 @@ class Decoder(nn.Module):
                 "a model with attention = full generates nothing: what each position holds depends on those after it, "
                 "so nothing can be kept in a cache; use attention = causal"
             )
-        return KVCache(self.config, batch, self.device, self.embed.weight.dtype)
+        return KVCache(self.config, batch, self.device, self.embed.dtype)
 
     def forward(
         self,

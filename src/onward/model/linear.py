@@ -1,8 +1,15 @@
-"""The one linear layer and the one embedding of every model."""
+"""The one linear layer and the one embedding of every model, and their twins with weights of 8 bits."""
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from onward import _kernels  # after torch, whose threads it shares
+
+_MOST_ROWS = 96  # with more, widening the weights for a product in floats takes less time than the kernel
 
 
 class Linear(nn.Linear):
@@ -17,3 +24,98 @@ class Embedding(nn.Embedding):
 
     def reset_parameters(self) -> None:
         """Do nothing: all initialisation is in model/init.py."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the vectors."""
+        return self.weight.dtype
+
+
+class Int8Weight(nn.Module):
+    """A matrix as integers from -127 to 127, and for each row the number that they are multiples of.
+
+    The largest weight of a row becomes 127 or -127, so that a weight is off by at most 1/254 of it. Weights alone are
+    rounded: what is multiplied by them, and every sum, stays float32.
+
+    >>> layer = Int8Weight(torch.tensor([[1.0, -0.5]]))
+    >>> layer.int8_weight.tolist(), layer.weight.round(decimals=3).tolist()
+    ([[127, -64]], [[1.0, -0.504]])
+    """
+
+    scale: Tensor
+
+    def __init__(self, weight: Float[Tensor, "out in"]) -> None:
+        super().__init__()
+        weight = weight.detach().float()
+        scale = weight.abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / 127
+        self.int8_weight = nn.Parameter((weight / scale[:, None]).round().to(torch.int8), requires_grad=False)
+        self.register_buffer("scale", scale)
+
+    @property
+    def weight(self) -> Float[Tensor, "out in"]:
+        """The matrix as floats, made anew."""
+        return self.int8_weight.to(self.scale.dtype).mul_(self.scale[:, None])
+
+
+class Int8Embedding(Int8Weight):
+    """An embedding with weights of 8 bits."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the vectors."""
+        return self.scale.dtype
+
+    def forward(self, tokens: Int[Tensor, "*axes"]) -> Float[Tensor, "*axes d_model"]:
+        """The vectors of these tokens."""
+        return self.int8_weight[tokens] * self.scale[tokens].unsqueeze(-1)
+
+
+class Int8Linear(Int8Weight):
+    """A linear layer with weights of 8 bits: a quarter of the memory, of which reading is what decoding waits for."""
+
+    def __init__(self, weight: Float[Tensor, "out in"], bias: Float[Tensor, " out"] | None) -> None:
+        super().__init__(weight)
+        self.bias = None if bias is None else nn.Parameter(bias.detach().float(), requires_grad=False)
+
+    def forward(self, x: Float[Tensor, "*axes in"]) -> Float[Tensor, "*axes out"]:
+        """`x weight^T + bias`; of few rows by the kernel of csrc/int8_linear.cpp, which widens weights on their way."""
+        n_out, n_in = self.int8_weight.shape
+        n_rows = x.numel() // n_in
+        if (
+            n_rows > _MOST_ROWS
+            or x.device.type != "cpu"
+            or x.dtype != torch.float32
+            or self.scale.dtype != torch.float32
+            or x.requires_grad
+            or torch.compiler.is_compiling()
+        ):
+            return self.widened(x)
+        x = x.contiguous()
+        out = x.new_empty(*x.shape[:-1], n_out)
+        bias = 0 if self.bias is None else self.bias.data_ptr()
+        weight, scale = self.int8_weight.data_ptr(), self.scale.data_ptr()
+        _kernels.int8_linear(x.data_ptr(), weight, scale, bias, out.data_ptr(), n_rows, n_in, n_out)
+        return out
+
+    def widened(self, x: Float[Tensor, "*axes in"]) -> Float[Tensor, "*axes out"]:
+        """The same with all weights widened to floats first."""
+        return F.linear(x, self.weight.to(x.dtype), self.bias)
+
+
+def to_int8(model: nn.Module) -> None:
+    """Round the weights of every linear layer of `model` to 8 bits, and those of the embedding of tokens; in place.
+
+    Norms, biases and embeddings of positions stay as they are: they are small. A tied matrix stays one.
+    """
+    rounded: dict[Tensor, Int8Weight] = {}
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, Linear):
+                twin: Int8Weight = Int8Linear(child.weight, child.bias)
+            elif isinstance(child, Embedding) and name == "embed":
+                twin = Int8Embedding(child.weight)
+            else:
+                continue
+            first = rounded.setdefault(child.weight, twin)
+            twin.int8_weight, twin.scale = first.int8_weight, first.scale
+            setattr(module, name, twin)

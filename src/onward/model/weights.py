@@ -13,9 +13,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from onward.errors import CheckpointError
+from onward.errors import CheckpointError, ConfigError
 from onward.model.config import ModelConfig
 from onward.model.decoder import Decoder
+from onward.model.linear import Int8Weight
 
 FLOATS = ("F64", "F32", "F16", "BF16")
 
@@ -105,7 +106,16 @@ def stored_safetensors(path: Path) -> dict[str, StoredTensor]:
 
 
 def own_weights(model: Decoder) -> dict[str, Tensor]:
-    """The model's weights by name, detached; a tied matrix once."""
+    """The model's weights by name, detached; a tied matrix once.
+
+    Raises:
+        ConfigError: the weights are rounded to 8 bits.
+    """
+    if any(isinstance(module, Int8Weight) for module in model.modules()):
+        raise ConfigError(
+            "the weights of this model are rounded to int8, which is done on loading and never saved; "
+            "load it with dtype=float32 to save or train it"
+        )
     weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
     return dict(sorted(weights.items()))
 

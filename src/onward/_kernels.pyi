@@ -1,0 +1,3 @@
+def int8_linear(
+    x: int, weight: int, scale: int, bias: int, out: int, n_rows: int, n_in: int, n_out: int
+) -> None: ...
