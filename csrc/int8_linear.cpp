@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
-// The best of these that the processor has is taken when the library is loaded; elsewhere, the compiler's baseline.
+// The best of these that the processor has is taken when the library is loaded; elsewhere, the
+// compiler's baseline.
 #if defined(__x86_64__) && defined(__linux__)
 #define ONWARD_EVERY_PROCESSOR __attribute__((target_clones("arch=x86-64-v3", "default")))
 #else
@@ -25,8 +26,8 @@ ONWARD_INLINE Floats widened(const std::int8_t* bytes) {
   return __builtin_convertvector(ints, Floats);
 }
 
-// Rows [row, row + kRows) of x with weights [column, column + kColumns): each number that is loaded is used several
-// times, and as many sums run side by side as there are registers.
+// Rows [row, row + kRows) of x with weights [column, column + kColumns): each number that is loaded
+// is used several times, and as many sums run side by side as there are registers.
 template <std::size_t kRows, std::size_t kColumns>
 ONWARD_INLINE void tile(const Int8Linear& job, std::size_t row, std::size_t column) {
   Floats sums[kRows][kColumns] = {};
@@ -52,16 +53,19 @@ ONWARD_INLINE void tile(const Int8Linear& job, std::size_t row, std::size_t colu
       float sum = 0;
       for (std::size_t lane = 0; lane < kLanes; ++lane) sum += sums[r][c][lane];
       for (std::size_t k = n_whole; k < job.n_in; ++k) {
-        sum += job.x[(row + r) * job.n_in + k] * static_cast<float>(job.weight[(column + c) * job.n_in + k]);
+        sum += job.x[(row + r) * job.n_in + k] *
+               static_cast<float>(job.weight[(column + c) * job.n_in + k]);
       }
       sum *= job.scale[column + c];
-      job.out[(row + r) * job.n_out + column + c] = job.bias == nullptr ? sum : sum + job.bias[column + c];
+      job.out[(row + r) * job.n_out + column + c] =
+          job.bias == nullptr ? sum : sum + job.bias[column + c];
     }
   }
 }
 
 template <std::size_t kRows, std::size_t kColumns>
-ONWARD_INLINE void tiles(const Int8Linear& job, std::size_t row, std::size_t first, std::size_t last) {
+ONWARD_INLINE void tiles(const Int8Linear& job, std::size_t row, std::size_t first,
+                         std::size_t last) {
   std::size_t column = first;
   for (; column + kColumns <= last; column += kColumns) tile<kRows, kColumns>(job, row, column);
   for (; column < last; ++column) tile<kRows, 1>(job, row, column);
@@ -77,7 +81,8 @@ ONWARD_EVERY_PROCESSOR void columns(const Int8Linear& job, std::size_t first, st
 }  // namespace
 
 void int8_linear(const Int8Linear& job) {
-  constexpr std::size_t kChunk = 96;  // weights a turn: few enough to share out evenly, enough to be worth a turn
+  constexpr std::size_t kChunk =
+      96;  // weights a turn: few enough to share out evenly, enough to be worth a turn
   const std::size_t n_chunks = (job.n_out + kChunk - 1) / kChunk;
 #pragma omp parallel for schedule(static)
   for (std::size_t chunk = 0; chunk < n_chunks; ++chunk) {

@@ -6,7 +6,8 @@
 
 namespace onward {
 
-// All matrices are row-major: x (n_rows, n_in), weight (n_out, n_in), scale and bias (n_out), out (n_rows, n_out).
+// All matrices are row-major: x (n_rows, n_in), weight (n_out, n_in), scale and bias (n_out), out
+// (n_rows, n_out).
 struct Int8Linear {
   const float* x;
   const std::int8_t* weight;
@@ -16,8 +17,8 @@ struct Int8Linear {
   std::size_t n_rows, n_in, n_out;
 };
 
-// A row of `out` is the same, bit for bit, whatever rows it shares a call with. Uses OpenMP's threads, which are
-// torch's where torch was loaded first.
+// A row of `out` is the same, bit for bit, whatever rows it shares a call with. Uses OpenMP's
+// threads, which are torch's where torch was loaded first.
 void int8_linear(const Int8Linear& job);
 
 }  // namespace onward

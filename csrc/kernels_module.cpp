@@ -1,5 +1,5 @@
-// What Python sees of the kernels. Apart from module.cpp: they share torch's OpenMP threads, so this module is loaded
-// after torch, while a tokenizer needs neither.
+// What Python sees of the kernels. Apart from module.cpp: they share torch's OpenMP threads, so
+// this module is loaded after torch, while a tokenizer needs neither.
 #include <nanobind/nanobind.h>
 
 #include <cstdint>
@@ -9,13 +9,13 @@
 namespace nb = nanobind;
 using namespace nb::literals;
 
-// Addresses of contiguous memory, since looking through a tensor costs more than a small product. The caller,
-// model/linear.py, answers for their types and sizes.
+// Addresses of contiguous memory, since looking through a tensor costs more than a small product.
+// The caller, model/linear.py, answers for their types and sizes.
 NB_MODULE(_kernels, module) {
   module.def(
       "int8_linear",
-      [](std::uintptr_t x, std::uintptr_t weight, std::uintptr_t scale, std::uintptr_t bias, std::uintptr_t out,
-         std::size_t n_rows, std::size_t n_in, std::size_t n_out) {
+      [](std::uintptr_t x, std::uintptr_t weight, std::uintptr_t scale, std::uintptr_t bias,
+         std::uintptr_t out, std::size_t n_rows, std::size_t n_in, std::size_t n_out) {
         onward::int8_linear({
             .x = reinterpret_cast<const float*>(x),
             .weight = reinterpret_cast<const std::int8_t*>(weight),

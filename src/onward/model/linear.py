@@ -37,9 +37,9 @@ class Int8Weight(nn.Module):
     The largest weight of a row becomes 127 or -127, so that a weight is off by at most 1/254 of it. Weights alone are
     rounded: what is multiplied by them, and every sum, stays float32.
 
-    >>> layer = Int8Weight(torch.tensor([[1.0, -0.5]]))
-    >>> layer.int8_weight.tolist(), layer.weight.round(decimals=3).tolist()
-    ([[127, -64]], [[1.0, -0.504]])
+    >>> layer = Int8Weight(torch.tensor([[127.0, -0.4, 2.6]]))
+    >>> layer.int8_weight.tolist(), layer.weight.tolist()
+    ([[127, 0, 3]], [[127.0, 0.0, 3.0]])
     """
 
     scale: Tensor
