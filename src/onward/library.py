@@ -9,7 +9,8 @@ from onward.atomic import atomic_folder
 from onward.config import read_json
 from onward.device import resolve_device, resolve_dtype
 from onward.errors import CheckpointError, ConfigError
-from onward.model.decoder import Decoder
+from onward.model.config import PRESETS, form_name, preset
+from onward.model.decoder import Decoder, count_parameters
 from onward.model.folder import CONFIG, read_model_folder, write_model_folder
 from onward.model.gguf import read_gguf
 from onward.model.huggingface import is_huggingface, read_huggingface_folder, write_huggingface_folder
@@ -114,3 +115,23 @@ def convert(source: str | Path, target: str | Path, *, to: Form | None = None, t
     with atomic_folder(target) as folder:
         write_huggingface_folder(folder, model) if to == "huggingface" else write_model_folder(folder, model)
     return to
+
+
+def size_table() -> str:
+    """Every size by name: its form, parameters, layers, width, heads, context and vocabulary, a line each.
+
+    >>> print(size_table().splitlines()[1])
+    tiny            onward         98,304 + 128 a token       2     64      1         1       64       by text
+    """
+    lines = ["size            form                     parameters  layers  width  heads  kv heads  context  vocabulary"]
+    for name, fields in PRESETS.items():
+        config, grown = (preset(name, **{"vocab_size": n_tokens, **fields}) for n_tokens in (1, 2))
+        n_parameters, vocabulary = f"{count_parameters(config):,}", f"{config.vocab_size:,}"
+        if "vocab_size" not in fields:
+            a_token = count_parameters(grown) - count_parameters(config)
+            n_parameters, vocabulary = f"{count_parameters(config) - a_token:,} + {a_token} a token", "by text"
+        lines.append(
+            f"{name:<15} {form_name(config):<8} {n_parameters:>26} {config.n_layers:>7} {config.d_model:>6} "
+            f"{config.n_heads:>6} {config.n_kv_heads:>9} {config.context_length:>8} {vocabulary:>11}"
+        )
+    return "\n".join(lines)

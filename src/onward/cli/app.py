@@ -14,6 +14,7 @@ from rich.console import Console
 from onward.cli.convert import convert
 from onward.cli.evaluate import evaluate
 from onward.cli.generate import generate
+from onward.cli.models import models
 from onward.cli.show import show
 from onward.cli.tokenizer import app as tokenizer
 from onward.cli.train import train
@@ -39,6 +40,7 @@ app.command(generate)
 app.command(evaluate)
 app.command(convert)
 app.command(show)
+app.command(models)
 app.command(tokenizer)
 
 

@@ -193,6 +193,17 @@ class Decoder(nn.Module):
         return tokenizer_of(self).pieces(tokens.flatten().tolist())
 
 
+def count_parameters(config: ModelConfig) -> int:
+    """How many numbers a Decoder of this config learns, without room being taken for them.
+
+    >>> from onward.model.config import preset
+    >>> count_parameters(preset("gpt2"))
+    124439808
+    """
+    with torch.device("meta"):
+        return Decoder(config).n_parameters
+
+
 def _added_positions(config: ModelConfig) -> nn.Module | None:
     """The module whose vectors are added to the embeddings, for the kinds of positions that are added."""
     if config.positions == "learned":

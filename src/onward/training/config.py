@@ -108,6 +108,13 @@ class RunConfig:
     training: TrainingConfig
     """How it is trained."""
 
+    def __post_init__(self) -> None:
+        if self.model.attention != "causal":
+            raise ConfigError(
+                f"model.attention = {self.model.attention} cannot be trained to predict the next token, "
+                f"since it sees that token already; use attention = causal"
+            )
+
     def save(self, path: Path) -> None:
         """Write run.toml."""
         write_toml(path, to_dict(self))

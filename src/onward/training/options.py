@@ -13,7 +13,7 @@ class TrainOptions:
     out: Path | None = None
     """Folder of the run. [default: runs/ and the name of the first text]"""
     size: str | None = None
-    """Size of the model: tiny, small, base, gpt2, gpt2-medium, gpt2-large or gpt2-xl. [default: small]"""
+    """Size of the model by its name, as `onward models` lists them. [default: small]"""
     steps: int | None = None
     """Update the weights so many times."""
     minutes: float | None = None

@@ -57,8 +57,12 @@ def prepare(run: Run, texts: Sequence[Path], options: TrainOptions, say: Say) ->
     asked = gather_settings(options)
     shape = {**PRESETS[asked.size], **asked.model}
     # What makes no sense is refused before anything long begins.
-    from_dict(ModelConfig, {"vocab_size": 256, **shape}, "model settings")
-    from_dict(TrainingConfig, {"steps": _UNKNOWN, **asked.training}, "training settings")
+    RunConfig(
+        texts=[],
+        size=asked.size,
+        model=from_dict(ModelConfig, {"vocab_size": 256, **shape}, "model settings"),
+        training=from_dict(TrainingConfig, {"steps": _UNKNOWN, **asked.training}, "training settings"),
+    )
     device = resolve_device(asked.training.get("device", "auto"))
     tokenizer = _prepare_tokens(run, texts, asked, shape, say)
     n_tokens = len(read_token_file(run.training_tokens).tokens)
