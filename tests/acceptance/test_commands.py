@@ -182,6 +182,8 @@ def test_bad_settings(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--minutes must be above 0" in fails(capsys, "train", "book.txt", "--minutes", "0")
     assert "exclude each other" in fails(capsys, "train", "book.txt", "--minutes", "1", "--steps", "9")
     assert "model.d_model must be between 1 and" in fails(capsys, *TRAIN, "--set", "model.d_model=-4")
+    assert "window = 4 looks back" in fails(capsys, *TRAIN, "--set", "model.window=4", "--set", "model.attention=full")
+    assert "sees that token already" in fails(capsys, *TRAIN, "--set", "model.attention=full")
     assert "training.steps must be at least 1" in fails(capsys, *TRAIN, "--steps", "0")
     assert "(did you mean 'n_layers'?)" in fails(capsys, *TRAIN, "--set", "model.n_layer=3")
     assert "--set takes model.KEY=VALUE" in fails(capsys, *TRAIN, "--set", "modle.n_layers=3")
@@ -192,6 +194,14 @@ def test_bad_settings(capsys: pytest.CaptureFixture[str]) -> None:
     assert "my.toml is not a TOML file" in fails(capsys, *TRAIN, "--config", "my.toml")
     assert "the time is too short" in fails(capsys, *TRAIN, "--minutes", "0.001")
     assert "Did you mean --steps" in fails(capsys, "train", "book.txt", "--stpes", "3", status=2)
+
+
+def test_models_by_name() -> None:
+    lines = {line.split()[0]: line.split() for line in onward("models").splitlines()}
+    assert lines["gpt2"] == ["gpt2", "gpt2", "124,439,808", "12", "768", "12", "12", "1024", "50,257"]
+    assert lines["smollm2-135m"] == ["smollm2-135m", "llama", "134,515,008", "30", "576", "9", "3", "8192", "49,152"]
+    assert " ".join(lines["llama-mini"]).startswith("llama-mini llama 738,432 + 256 a token 4 128 4 2 128")
+    assert "4 layers of width 128, 4 heads" in onward("train", "book.txt", "--size", "llama-mini", "--steps", "2")
 
 
 def test_bad_run_folders(capsys: pytest.CaptureFixture[str]) -> None:
