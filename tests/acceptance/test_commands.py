@@ -201,7 +201,7 @@ def test_models_by_name() -> None:
     assert lines["gpt2"] == ["gpt2", "gpt2", "124,439,808", "12", "768", "12", "12", "1024", "50,257"]
     assert lines["smollm2-135m"] == ["smollm2-135m", "llama", "134,515,008", "30", "576", "9", "3", "8192", "49,152"]
     assert " ".join(lines["llama-mini"]).startswith("llama-mini llama 738,432 + 256 a token 4 128 4 2 128")
-    assert "4 layers of width 128, 4 heads" in onward("train", "book.txt", "--size", "llama-mini", "--steps", "2")
+    assert "4 layers of width 128, 4 heads" in onward(*TRAIN[:2], "--size", "llama-mini", *TRAIN[4:], "--steps", "2")
 
 
 def test_bad_run_folders(capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,7 +42,7 @@ def test_swiglu_by_hand() -> None:
     """silu(ln 3) = ln 3 * 3 / 4, since the sigmoid of ln 3 is 3 / (1 + 3)."""
     layer = fill(mlp("swiglu"), gate_proj=[[1.0]], up_proj=[[2.0]], down_proj=[[10.0]])
     out = layer(torch.tensor([[[math.log(3)]]]), SHARED)
-    assert float(out) == pytest.approx(10 * (math.log(3) * 3 / 4) * (2 * math.log(3)))
+    assert out.item() == pytest.approx(10 * (math.log(3) * 3 / 4) * (2 * math.log(3)))
 
 
 def test_gelu_is_gpt2s() -> None:

@@ -237,59 +237,59 @@ Sources: Vaswani et al., Attention Is All You Need, 2017, as a decoder; Radford 
 Llama, 2023.
 """
 
-_VOCAB_GPT2 = {"vocab_size": 50257, "context_length": 1024}
+_GPT2 = {"vocab_size": 50257, "context_length": 1024}
 _SMOLLM2 = {"vocab_size": 49152, "context_length": 8192, "rotary_theta": 100_000.0, "tied_embeddings": True}
 
-PRESETS: dict[str, dict[str, Any]] = {
-    name: {**FORMS[form], **size}
-    for form, sizes in {
-        "onward": {
-            "tiny": {"n_layers": 2, "d_model": 64, "n_heads": 1, "context_length": 64},
-            "small": {"n_layers": 4, "d_model": 128, "n_heads": 2, "context_length": 128},
-            "base": {"n_layers": 6, "d_model": 384, "n_heads": 6, "context_length": 256},
-        },
+_SIZES: dict[str, dict[str, dict[str, Any]]] = {
+    "onward": {
+        "tiny": {"n_layers": 2, "d_model": 64, "n_heads": 1, "context_length": 64},
+        "small": {"n_layers": 4, "d_model": 128, "n_heads": 2, "context_length": 128},
+        "base": {"n_layers": 6, "d_model": 384, "n_heads": 6, "context_length": 256},
+    },
+    "vaswani": {
+        "vaswani-mini": {"n_layers": 4, "d_model": 128, "n_heads": 4, "context_length": 128},
         "vaswani": {
-            "vaswani-mini": {"n_layers": 4, "d_model": 128, "n_heads": 4, "context_length": 128},
-            "vaswani": {
-                "n_layers": 6,
-                "d_model": 512,
-                "n_heads": 8,
-                "context_length": 512,
-                "dropout": 0.1,
-                "embed_dropout": 0.1,
-            },
+            "n_layers": 6,
+            "d_model": 512,
+            "n_heads": 8,
+            "context_length": 512,
+            "dropout": 0.1,
+            "embed_dropout": 0.1,
         },
-        "gpt2": {
-            "gpt2-mini": {"n_layers": 4, "d_model": 128, "n_heads": 4, "context_length": 128},
-            "gpt2": {"n_layers": 12, "d_model": 768, "n_heads": 12, **_VOCAB_GPT2},
-            "gpt2-medium": {"n_layers": 24, "d_model": 1024, "n_heads": 16, **_VOCAB_GPT2},
-            "gpt2-large": {"n_layers": 36, "d_model": 1280, "n_heads": 20, **_VOCAB_GPT2},
-            "gpt2-xl": {"n_layers": 48, "d_model": 1600, "n_heads": 25, **_VOCAB_GPT2},
+    },
+    "gpt2": {
+        "gpt2-mini": {"n_layers": 4, "d_model": 128, "n_heads": 4, "context_length": 128},
+        "gpt2": {"n_layers": 12, "d_model": 768, "n_heads": 12, **_GPT2},
+        "gpt2-medium": {"n_layers": 24, "d_model": 1024, "n_heads": 16, **_GPT2},
+        "gpt2-large": {"n_layers": 36, "d_model": 1280, "n_heads": 20, **_GPT2},
+        "gpt2-xl": {"n_layers": 48, "d_model": 1600, "n_heads": 25, **_GPT2},
+    },
+    "llama": {
+        "llama-mini": {"n_layers": 4, "d_model": 128, "n_heads": 4, "n_kv_heads": 2, "context_length": 128},
+        "smollm2-135m": {"n_layers": 30, "d_model": 576, "n_heads": 9, "n_kv_heads": 3, **_SMOLLM2},
+        "smollm2-360m": {"n_layers": 32, "d_model": 960, "n_heads": 15, "n_kv_heads": 5, **_SMOLLM2},
+        "tinyllama-1.1b": {
+            "vocab_size": 32000,
+            "context_length": 2048,
+            "n_layers": 22,
+            "d_model": 2048,
+            "n_heads": 32,
+            "n_kv_heads": 4,
+            "d_mlp": 5632,
         },
-        "llama": {
-            "llama-mini": {"n_layers": 4, "d_model": 128, "n_heads": 4, "n_kv_heads": 2, "context_length": 128},
-            "smollm2-135m": {"n_layers": 30, "d_model": 576, "n_heads": 9, "n_kv_heads": 3, **_SMOLLM2},
-            "smollm2-360m": {"n_layers": 32, "d_model": 960, "n_heads": 15, "n_kv_heads": 5, **_SMOLLM2},
-            "tinyllama-1.1b": {
-                "vocab_size": 32000,
-                "context_length": 2048,
-                "n_layers": 22,
-                "d_model": 2048,
-                "n_heads": 32,
-                "n_kv_heads": 4,
-                "d_mlp": 5632,
-            },
-            "llama2-7b": {
-                "vocab_size": 32000,
-                "context_length": 4096,
-                "n_layers": 32,
-                "d_model": 4096,
-                "n_heads": 32,
-                "d_mlp": 11008,
-            },
+        "llama2-7b": {
+            "vocab_size": 32000,
+            "context_length": 4096,
+            "n_layers": 32,
+            "d_model": 4096,
+            "n_heads": 32,
+            "d_mlp": 11008,
         },
-    }.items()
-    for name, size in sizes.items()
+    },
+}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    name: {**FORMS[form], **size} for form, sizes in _SIZES.items() for name, size in sizes.items()
 }
 """Sizes by name, those of published models with their published parameter counts.
 
