@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from onward.config import from_dict, read_toml, to_dict, write_toml
 from onward.errors import ConfigError
-from onward.model.config import FORMS, PRESETS, ModelConfig, form_of, preset
+from onward.model.config import FORMS, PRESETS, ModelConfig, form_name, preset
 from onward.model.decoder import Decoder, count_parameters
 from onward.model.init import initialise
 
@@ -87,14 +87,14 @@ def test_parameters_of_the_first_transformers_decoder_by_hand() -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_size_has_a_form_by_name(name: str) -> None:
     config = preset(name, **{"vocab_size": 512, **PRESETS[name]})
-    assert form_of(config) in FORMS
+    assert form_name(config) in FORMS
     assert from_dict(ModelConfig, to_dict(config), "config") == config
 
 
 def test_forms_are_told_apart() -> None:
-    assert {form: form_of(ModelConfig(**SIZES, **fields)) for form, fields in FORMS.items()} == {f: f for f in FORMS}
-    assert form_of(ModelConfig(**SIZES)) == "onward"
-    assert form_of(ModelConfig(**SIZES, norm="layer")) == "its own"
+    assert {form: form_name(ModelConfig(**SIZES, **fields)) for form, fields in FORMS.items()} == {f: f for f in FORMS}
+    assert form_name(ModelConfig(**SIZES)) == "onward"
+    assert form_name(ModelConfig(**SIZES, norm="layer")) == "its own"
 
 
 def test_defaults_that_depend_on_others() -> None:
