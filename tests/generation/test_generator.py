@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from onward.errors import ConfigError, ContextLengthError, NonFiniteError, TokenizerError
+from onward.errors import ConfigError, ContextLengthError, DataError, NonFiniteError, TokenizerError
 from onward.generation.batch import Batch, Row
 from onward.generation.config import Sampling
 from onward.generation.generator import generate, generate_batch, stream
@@ -258,9 +258,9 @@ def test_what_cannot_be_generated_from(tiny_model: Decoder) -> None:
         stream(tiny_model, "a", temprature=0)
     with pytest.raises(TokenizerError, match="endoftext"):
         stream(tiny_model, "a <|endoftext|> b")
-    with pytest.raises(TokenizerError, match="token 1 of the prompt is 300; the model's tokens are 0 to 299"):
+    with pytest.raises(DataError, match="token 1 of the prompt is 300; the model's tokens are 0 to 299"):
         stream(tiny_model, [5, 300])
-    with pytest.raises(TokenizerError, match="token 0 of the prompt is -1"):
+    with pytest.raises(DataError, match="token 0 of the prompt is -1"):
         generate_batch(tiny_model, [[5], [-1]])
     with pytest.raises(ConfigError, match="the prompt is empty"):
         stream(tiny_model, [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import numbers
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
@@ -10,12 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from onward.errors import ConfigError, ContextLengthError, NonFiniteError, TokenizerError
+from onward.errors import ConfigError, ContextLengthError, DataError, NonFiniteError
 from onward.generation.completion import Completion, FinishReason
 from onward.generation.config import Sampling
 from onward.generation.sampler import Sampler
 from onward.generation.text import TextStream
-from onward.model.language_model import LanguageModel
+from onward.model.language_model import LanguageModel, State
 
 _MOST_PREFILL_TOKENS = 8192  # in one pass, so that many long prompts do not need memory for all at once
 
@@ -31,13 +32,14 @@ class Row:
 
     Raises:
         ContextLengthError: the prompt is longer than the context, or the text may become so and must not.
-        TokenizerError: an id in the prompt that the model does not have.
+        DataError: an id in the prompt that the model does not have.
         ConfigError: an empty prompt, or settings that the model cannot follow.
     """
 
     def __init__(self, model: LanguageModel, prompt: Sequence[int], sampling: Sampling, sample: int = 0) -> None:
         check_prompt(model, prompt)
-        _check_room(model, prompt, sampling)
+        if sampling.context == "refuse":
+            check_room(model, prompt, sampling.max_tokens)
         if sampling.stop and model.tokenizer is None:
             raise ConfigError("stop strings need a model with a tokenizer; this one has none: use stop_tokens")
         self.prompt, self.sampling = list(prompt), sampling
@@ -132,11 +134,8 @@ class Batch:
         logits = [self._read(self._state, self.rows)] if self.rows else []
         logits += [self._join(copies) for copies in _passes(self._joining, self.model.context_length)]
         self._joining = []
-        # On the CPU a seed means the same on every machine.
-        every = torch.cat(logits)[:, : n_choices(self.model)].float().cpu()
-        if not every.amax(dim=-1).isfinite().all():
-            raise NonFiniteError("the model's logits are not finite: its weights are broken; load another checkpoint")
-        written = [(row, row.take(row_logits)) for row, row_logits in zip(self.rows, every, strict=True)]
+        of_rows = itertools.chain.from_iterable(logits)
+        written = [(row, row.take(row_logits)) for row, row_logits in zip(self.rows, of_rows, strict=True)]
         self.remove([row for row in self.rows if row.finish_reason is not None])
         return written
 
@@ -145,8 +144,7 @@ class Batch:
         tokens = [row.unseen(self.model.context_length) for row in rows]
         for row in rows:
             row.n_seen += len(tokens[0])
-        device = getattr(self.model, "device", None)
-        return self.model(torch.tensor(tokens, device=device), state, last_only=True)[:, -1]
+        return next_logits(self.model, tokens, state)
 
     def _join(self, copies: list[list[Row]]) -> Float[Tensor, "batch vocab"]:
         """Read one prompt for all the rows that share it, and take the rows in."""
@@ -183,7 +181,7 @@ def check_prompt(model: LanguageModel, prompt: Sequence[int]) -> None:
 
     Raises:
         ConfigError: it is empty.
-        TokenizerError: something in it is not the id of a token that the model has.
+        DataError: something in it is not the id of a token that the model has.
         ContextLengthError: it is longer than the context.
     """
     if not len(prompt):
@@ -194,18 +192,38 @@ def check_prompt(model: LanguageModel, prompt: Sequence[int]) -> None:
         )
     for position, token in enumerate(prompt):
         if not (isinstance(token, numbers.Integral) and 0 <= token < model.vocab_size):
-            raise TokenizerError(
+            raise DataError(
                 f"token {position} of the prompt is {token!r}; the model's tokens are 0 to {model.vocab_size - 1}"
             )
 
 
-def _check_room(model: LanguageModel, prompt: Sequence[int], sampling: Sampling) -> None:
+def check_room(model: LanguageModel, prompt: Sequence[int], max_tokens: int) -> None:
+    """Refuse a text that may outgrow the context.
+
+    Raises:
+        ContextLengthError: prompt and text may become longer than the context.
+    """
     room = model.context_length - len(prompt) + 1  # the last token is written, and not read any more
-    if sampling.context == "refuse" and sampling.max_tokens > room:
+    if max_tokens > room:
         raise ContextLengthError(
             f"after {len(prompt)} tokens of prompt, the context of {model.context_length} has room for {room} more, "
-            f"not for max_tokens = {sampling.max_tokens}; lower it, or let the context slide: context='slide'"
+            f"not for max_tokens = {max_tokens}; lower it (generate can also let the context slide)"
         )
+
+
+def next_logits(model: LanguageModel, tokens: list[list[int]], state: State) -> Float[Tensor, "batch vocab"]:
+    """Logits of the token after `tokens`, which are as many in every row, on the CPU.
+
+    There a seed means the same on every machine.
+
+    Raises:
+        NonFiniteError: they are not numbers.
+    """
+    rows = torch.tensor(tokens, device=getattr(model, "device", None))
+    logits = model(rows, state, last_only=True)[:, -1, : n_choices(model)].float().cpu()
+    if not logits.amax(dim=-1).isfinite().all():
+        raise NonFiniteError("the model's logits are not finite: its weights are broken; load another checkpoint")
+    return logits
 
 
 def _passes(rows: list[Row], context_length: int) -> Iterator[list[list[Row]]]:

@@ -79,23 +79,23 @@ class Sampling:
         _in_range("frequency_penalty", self.frequency_penalty, -2, 2, "0 for none")
         if not (_is_number(self.temperature) and math.isfinite(self.temperature) and self.temperature >= 0):
             raise ConfigError(f"temperature must be 0 (greedy) or above; got {self.temperature!r}")
-        _whole("top_k", self.top_k, 1, _MOST_TOKENS, "None to draw from all")
+        check_whole("top_k", self.top_k, 1, _MOST_TOKENS, "None to draw from all")
         for name in ("top_p", "min_p"):
             value = getattr(self, name)
             if value is not None and not (_is_number(value) and 0 < value <= 1):
                 raise ConfigError(f"{name} must be above 0 and at most 1; got {value!r}; None to draw from all")
-        _whole("seed", self.seed, 0, (1 << 63) - 1, "None for another text each time")
-        _whole("min_tokens", self.min_tokens, 0, _MOST_TOKENS, "0 for none")
-        _whole("max_tokens", self.max_tokens, 1, _MOST_TOKENS, "give a smaller number")
+        check_whole("seed", self.seed, 0, (1 << 63) - 1, "None for another text each time")
+        check_whole("min_tokens", self.min_tokens, 0, _MOST_TOKENS, "0 for none")
+        check_whole("max_tokens", self.max_tokens, 1, _MOST_TOKENS, "give a smaller number")
         if self.min_tokens > self.max_tokens:
             raise ConfigError(f"min_tokens = {self.min_tokens} is above max_tokens = {self.max_tokens}; raise that")
-        _whole("n", self.n, 1, 128, "ask again for more")
-        _whole("logprobs", self.logprobs, 0, 1000, "None for no report")
+        check_whole("n", self.n, 1, 128, "ask again for more")
+        check_whole("logprobs", self.logprobs, 0, 1000, "None for no report")
 
     def _check_tokens_and_texts(self) -> None:
         for name in ("banned_tokens", "stop_tokens", "logit_bias"):
             for token in getattr(self, name):
-                _whole(f"a token id in {name}", token, 0, _MOST_TOKENS, "see: onward tokenizer encode")
+                check_whole(f"a token id in {name}", token, 0, _MOST_TOKENS, "see: onward tokenizer encode")
         for token, bias in self.logit_bias.items():
             _in_range(f"the logit_bias of token {token}", bias, -100, 100, "banned_tokens for never")
         for text in self.stop:
@@ -125,6 +125,11 @@ def _in_range(name: str, value: Any, least: float, most: float, way_out: str) ->
         raise ConfigError(f"{name} must be from {least} to {most}; got {value!r}; {way_out}")
 
 
-def _whole(name: str, value: Any, least: int, most: int, way_out: str) -> None:
+def check_whole(name: str, value: Any, least: int, most: int, way_out: str) -> None:
+    """Refuse what is neither None nor a whole number in its range.
+
+    Raises:
+        ConfigError: with the range and the way out.
+    """
     if value is not None and not (type(value) is int and least <= value <= most):
         raise ConfigError(f"{name} must be a whole number from {least} to {most:,}; got {value!r}; {way_out}")

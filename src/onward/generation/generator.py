@@ -45,7 +45,8 @@ def stream(model: LanguageModel, prompt: Prompt = "", *, max_tokens: int = 256, 
     Raises:
         ContextLengthError: the prompt has more tokens than the model's context.
         ConfigError: a value out of range, or a model without a tokenizer.
-        TokenizerError: the prompt holds the text of a special token, or an id that the model does not have.
+        TokenizerError: the prompt holds the text of a special token.
+        DataError: the prompt holds an id that the model does not have.
         NonFiniteError: the model's logits are not numbers.
 
     >>> from onward.model.decoder import Decoder
@@ -88,7 +89,7 @@ def generate_batch(
         The completions, prompt by prompt; n of them for each prompt.
 
     Raises:
-        ContextLengthError, ConfigError, TokenizerError, NonFiniteError: as for `stream`.
+        ContextLengthError, ConfigError, TokenizerError, DataError, NonFiniteError: as for `stream`.
 
     >>> from onward.model.decoder import Decoder
     >>> from onward.model.config import preset
