@@ -26,8 +26,8 @@ from onward.generation.config import Sampling
         ({"repetition_penalty": 0}, "repetition_penalty must be from 0.01 to 100; got 0; 1 for none"),
         ({"presence_penalty": 2.1}, "presence_penalty must be from -2 to 2"),
         ({"frequency_penalty": math.nan}, "frequency_penalty must be from -2 to 2"),
-        ({"logit_bias": {3: 101}}, "the logit_bias of token 3 must be from -100 to 100; got 101"),
-        ({"logit_bias": {-1: 0}}, "a token id in logit_bias must be a whole number from 0"),
+        ({"logit_bias": [(3, 101)]}, "the logit_bias of token 3 must be from -100 to 100; got 101"),
+        ({"logit_bias": [(-1, 0)]}, "a token id in logit_bias must be a whole number from 0"),
         ({"banned_tokens": [True]}, "a token id in banned_tokens must be a whole number from 0"),
         ({"stop": [""]}, "a stop string must have at least one character"),
         ({"min_tokens": -1}, "min_tokens must be a whole number from 0"),
@@ -49,7 +49,7 @@ def test_values_out_of_range(settings: dict[str, Any], message: str) -> None:
 
 @pytest.mark.parametrize("name", ["banned_tokens", "stop_tokens", "logit_bias"])
 def test_tokens_that_the_model_does_not_have(name: str) -> None:
-    sampling = Sampling(**{name: {300: 1.0} if name == "logit_bias" else [300]})
+    sampling = Sampling(**{name: [(300, 1.0)] if name == "logit_bias" else [300]})
     sampling.check_vocabulary(301)
     with pytest.raises(ConfigError, match=f"{name} names token 300; the model's tokens are 0 to 299"):
         sampling.check_vocabulary(300)
@@ -65,6 +65,7 @@ for settings in ({"temperature": "hot"}, {"top_k": 1.5}, {"stop_tokens": ["end"]
         Sampling(**settings)
     except ConfigError as error:
         print(error)
+assert Sampling(logit_bias={3: 4}) == Sampling(logit_bias=[(3, 4)])
 """
     printed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -27,7 +27,7 @@ def test_all_filters_in_their_order_are_those_of_transformers() -> None:
     """Ten tokens of a text under every setting that transformers has too."""
     sampling = Sampling(
         repetition_penalty=1.3,
-        logit_bias={7: 1.5, 8: -2},
+        logit_bias=[(7, 1.5), (8, -2)],
         banned_tokens=[1, 2],
         min_tokens=4,
         temperature=0.8,
@@ -69,9 +69,9 @@ def test_counts_are_of_the_text_and_seen_of_the_prompt_too() -> None:
     ("settings", "token"),
     [
         ({}, 2),
-        ({"logit_bias": {1: 5}}, 1),
+        ({"logit_bias": [(1, 5)]}, 1),
         ({"banned_tokens": [2]}, 0),
-        ({"logit_bias": {1: 5}, "banned_tokens": [1]}, 2),
+        ({"logit_bias": [(1, 5)], "banned_tokens": [1]}, 2),
     ],
 )
 def test_greedy_choice_obeys_bias_and_bans(settings: dict[str, Any], token: int) -> None:

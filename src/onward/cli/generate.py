@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from onward.generation.config import Sampling
+
+if TYPE_CHECKING:
+    from onward.generation.completion import Completion
+    from onward.model.decoder import Decoder
 
 
 def generate(
@@ -10,11 +20,9 @@ def generate(
     /,
     *,
     prompt: str = "",
-    max_tokens: int = 256,
-    temperature: float = 0.8,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    seed: int | None = None,
+    sampling: Annotated[Sampling | None, Parameter(name="*")] = None,
+    beams: int | None = None,
+    length_penalty: float | None = None,
     dtype: str = "auto",
 ) -> None:
     """Write on from a prompt, streamed as it comes.
@@ -22,31 +30,62 @@ def generate(
     ```
     onward generate runs/demo --prompt "ROMEO:"
     onward generate runs/demo --temperature 0 --dtype int8
-    onward generate runs/demo --prompt "First Citizen:" --top-p 0.9 --seed 1
+    onward generate runs/demo --prompt "First Citizen:" --top-p 0.9 --min-p 0.02 --seed 1
+    onward generate runs/demo --prompt "ROMEO:" --stop "JULIET:" --stop "NURSE:"
+    onward generate runs/demo --prompt "ROMEO:" --logit-bias 262 -5 --logit-bias 12 1.5
+    onward generate runs/demo --prompt "ROMEO:" --n 3 --max-tokens 40
+    onward generate runs/demo --prompt "ROMEO:" --explain --max-tokens 5
+    onward generate runs/demo --prompt "ROMEO:" --beams 4 --n 2 --max-tokens 40
     ```
 
     Args:
         model: A run folder, a checkpoint in it, or any model folder.
         prompt: What the text begins with; empty: the model begins a document of its own.
-        max_tokens: Stop after so many tokens, unless the document ends before.
-        temperature: 0 always takes the likeliest token; 1 draws as the model says.
-        top_k: Draw from the k likeliest tokens only.
-        top_p: Draw from the fewest likeliest tokens whose probabilities reach p together.
-        seed: The same seed gives the same text.
+        sampling: how the text is written.
+        beams: Look for the likeliest texts by beam search, keeping so many; nothing is drawn then.
+        length_penalty: With --beams: 0 ranks texts by their probability, 1 by the mean a token, more favours long ones.
         dtype: What the weights are kept in: float32, bfloat16, or int8, the fastest; auto: float32.
     """
     import onward
+    from onward.errors import ConfigError
+    from onward.generation.beam import beam_search, settings_for_beams
 
-    pieces = onward.stream(
-        onward.load(model, dtype=dtype),
-        prompt,
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        seed=seed,
-    )
+    sampling = sampling or Sampling()
+    if beams is None and length_penalty is not None:
+        raise ConfigError("--length-penalty ranks the texts of beam search; give --beams too")
+    loaded = onward.load(model, dtype=dtype)
+    if beams is not None:
+        ranked_by = 1.0 if length_penalty is None else length_penalty
+        search = settings_for_beams(sampling)
+        _show(beam_search(loaded, prompt, beams=beams, length_penalty=ranked_by, **search), prompt, loaded)
+    elif sampling.n > 1 or sampling.explain or sampling.logprobs is not None:
+        _show(onward.generate_batch(loaded, [prompt], sampling), prompt, loaded)
+    else:
+        _show_as_it_comes(onward.stream(loaded, prompt, **vars(sampling)), prompt)
+
+
+def _show_as_it_comes(pieces: Iterator[str], prompt: str) -> None:
     print(prompt, end="", flush=True)
-    for piece in pieces:
-        print(piece, end="", flush=True)
-    print()
+    try:
+        for piece in pieces:
+            print(piece, end="", flush=True)
+    finally:  # Ctrl-C, too, leaves what came until then, on lines of its own
+        print(flush=True)
+
+
+def _show(completions: list[Completion], prompt: str, model: Decoder) -> None:
+    """Print texts, and what is to be reported about each."""
+    from onward.model.language_model import tokenizer_of
+
+    pieces = tokenizer_of(model).pieces
+    for number, completion in enumerate(completions, start=1):
+        if len(completions) > 1:
+            score = "" if completion.score is None else f", score {completion.score:.4f}"
+            print(f"--- {number} of {len(completions)}: {completion.finish_reason}{score}")
+        print(f"{prompt}{completion.text}")
+        for token in completion.logprobs or []:
+            named = zip(pieces(list(token.best)), token.best.values(), strict=True)
+            best = "  ".join(f"{text!r} {logprob:.3f}" for text, logprob in named)
+            print(f"{pieces([token.token])[0]!r:<20} {token.logprob:7.3f}  {best}")
+        for explanation in completion.explanations or []:
+            print(explanation)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -156,3 +157,16 @@ def _is_decided(best: _Beam, finished: list[_Finished], n: int, max_tokens: int,
     # A log-probability only falls; what it is divided by is largest at one end of the lengths that are left.
     length = max_tokens if length_penalty > 0 else len(best.tokens)
     return best.logprob / length**length_penalty <= finished[-1].score
+
+
+def settings_for_beams(sampling: Sampling) -> dict[str, Any]:
+    """The settings of Sampling that `beam_search` takes.
+
+    Raises:
+        ConfigError: another one is set.
+    """
+    taken = {name: getattr(sampling, name) for name in ("n", "max_tokens", "stop_tokens")}
+    for name, value in vars(dataclasses.replace(Sampling(), **taken)).items():
+        if getattr(sampling, name) != value:
+            raise ConfigError(f"beam search draws nothing and has no {name}; leave it out, or leave out beams")
+    return taken

@@ -33,8 +33,8 @@ class Sampling:
     """Subtracted from the logit of each token that was written already (OpenAI's definition); from -2 to 2."""
     frequency_penalty: float = 0.0
     """Subtracted from the logit of each token once for every time that it was written; from -2 to 2."""
-    logit_bias: Mapping[int, float] = dataclasses.field(default_factory=dict)
-    """Added to the logits of these token ids; from -100 to 100."""
+    logit_bias: Sequence[tuple[int, float]] = ()
+    """Added to the logit of a token: its id, and a number from -100 to 100."""
     banned_tokens: Sequence[int] = ()
     """Token ids that are never chosen."""
     min_tokens: int = 0
@@ -51,8 +51,8 @@ class Sampling:
     """The same seed gives the same text, whatever else is in the batch; none: another text each time."""
     max_tokens: int = 256
     """Stop after so many tokens, unless the text ends before."""
-    stop: str | Sequence[str] = ()
-    """The text ends before the first of these strings, which is not shown."""
+    stop: Sequence[str] = ()
+    """The text ends before the first of these strings (or of one string), which is not shown."""
     stop_tokens: Sequence[int] = ()
     """Token ids that end the text beside the tokenizer's end token, and are not shown."""
     n: int = 1
@@ -67,8 +67,9 @@ class Sampling:
     def __post_init__(self) -> None:
         if isinstance(self.stop, str):
             object.__setattr__(self, "stop", (self.stop,))
-        object.__setattr__(self, "logit_bias", dict(self.logit_bias))
-        for name in ("stop", "stop_tokens", "banned_tokens"):
+        if isinstance(self.logit_bias, Mapping):  # as in OpenAI's API
+            object.__setattr__(self, "logit_bias", self.logit_bias.items())
+        for name in ("stop", "stop_tokens", "banned_tokens", "logit_bias"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         self._check_numbers()
         self._check_tokens_and_texts()
@@ -93,10 +94,10 @@ class Sampling:
         check_whole("logprobs", self.logprobs, 0, 1000, "None for no report")
 
     def _check_tokens_and_texts(self) -> None:
-        for name in ("banned_tokens", "stop_tokens", "logit_bias"):
-            for token in getattr(self, name):
+        for name, tokens in self._named_tokens().items():
+            for token in tokens:
                 check_whole(f"a token id in {name}", token, 0, _MOST_TOKENS, "see: onward tokenizer encode")
-        for token, bias in self.logit_bias.items():
+        for token, bias in self.logit_bias:
             _in_range(f"the logit_bias of token {token}", bias, -100, 100, "banned_tokens for never")
         for text in self.stop:
             if not (isinstance(text, str) and text):
@@ -110,10 +111,14 @@ class Sampling:
         Raises:
             ConfigError: with the setting and the id.
         """
-        for name in ("banned_tokens", "stop_tokens", "logit_bias"):
-            for token in getattr(self, name):
+        for name, tokens in self._named_tokens().items():
+            for token in tokens:
                 if token >= vocab_size:
                     raise ConfigError(f"{name} names token {token}; the model's tokens are 0 to {vocab_size - 1}")
+
+    def _named_tokens(self) -> dict[str, Sequence[int]]:
+        biased = [token for token, _ in self.logit_bias]
+        return {"banned_tokens": self.banned_tokens, "stop_tokens": self.stop_tokens, "logit_bias": biased}
 
 
 def _is_number(value: Any) -> bool:

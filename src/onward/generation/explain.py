@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-_MOST_SHOWN = 8
+_MOST_SHOWN = 6
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -122,7 +122,8 @@ class Sampler:
             filters.append((name, lambda logits: penalise_counts(logits, self._counts, frequency=s.frequency_penalty)))
         if s.logit_bias:
             bias = torch.zeros(vocab_size)
-            bias[list(s.logit_bias)] = torch.tensor(list(s.logit_bias.values()), dtype=torch.float32)
+            for token, value in s.logit_bias:
+                bias[token] += value
             filters.append(("logit_bias", lambda logits: logits + bias))
         if s.banned_tokens:
             banned = torch.tensor(s.banned_tokens)
