@@ -74,6 +74,36 @@ def test_the_whole_way() -> None:
     assert "Line" in "".join(pieces)
 
 
+def test_generate_and_all_that_it_can_report(capsys: pytest.CaptureFixture[str]) -> None:
+    onward(*TRAIN, "--steps", "5")
+    generate = ["generate", "runs/book", "--prompt", "Line 7 ", "--seed", "1"]
+    endless, generate = generate, [*generate, "--max-tokens", "8"]
+    text = onward(*generate).removesuffix("\n")
+    printed = onward(*generate, "--n", "2", "--logprobs", "3", "--explain", "--top-k", "300")
+    assert printed.startswith(f"--- 1 of 2: length\n{text}\n")
+    assert printed.count("\n  top_k = 300 ") == 16
+    ranked = onward("generate", "runs/book", "--prompt", "Line", "--max-tokens", "5", "--beams", "3", "--n", "2")
+    assert "--- 2 of 2: length, score -" in ranked
+    assert onward(*generate, "--stop", text[7:]) == "Line 7 \n"
+    assert onward(*generate, "--logit-bias", "5", "100", "--logit-bias", "6", "-100").endswith(8 * "&" + "\n")
+
+    assert "error: top_p must be above 0" in fails(capsys, *generate, "--top-p", "0")
+    assert "n must be a whole number from 1 to 128" in fails(capsys, *generate, "--n", "1000000000")
+    assert "beam search draws nothing and has no seed" in fails(capsys, *generate, "--beams", "2")
+    assert "give --beams too" in fails(capsys, *generate, "--length-penalty", "2")
+
+    # Ctrl-C keeps what was streamed.
+    command = [*ONWARD, *endless, "--max-tokens", "1000000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        begin = process.stdout.read(60)
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, b"")
+    assert begin.startswith(b"Line 7 ")
+    assert rest.endswith(b"\n")
+
+
 def test_same_command_same_run_and_overwrite() -> None:
     weights = Path("runs/book/checkpoints/step-000005/model.safetensors")
     onward(*TRAIN, "--steps", "5")

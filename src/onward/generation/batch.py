@@ -16,7 +16,7 @@ from onward.generation.completion import Completion, FinishReason
 from onward.generation.config import Sampling
 from onward.generation.sampler import Sampler
 from onward.generation.text import TextStream
-from onward.model.language_model import LanguageModel, State
+from onward.model.language_model import LanguageModel
 
 _MOST_PREFILL_TOKENS = 8192  # in one pass, so that many long prompts do not need memory for all at once
 
@@ -211,7 +211,7 @@ def check_room(model: LanguageModel, prompt: Sequence[int], max_tokens: int) -> 
         )
 
 
-def next_logits(model: LanguageModel, tokens: list[list[int]], state: State) -> Float[Tensor, "batch vocab"]:
+def next_logits(model: LanguageModel, tokens: list[list[int]], state: Any) -> Float[Tensor, "batch vocab"]:
     """Logits of the token after `tokens`, which are as many in every row, on the CPU.
 
     There a seed means the same on every machine.
