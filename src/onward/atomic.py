@@ -50,9 +50,10 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = _absolute(path)
     temporary = _partial(path)
-    replaced = path.with_name(f".replaced-{os.getpid()}-{path.name}")
+    replaced = path.with_name(f"{_PARTIAL}{os.getpid()}-replaced-{path.name}")
     with _parents(path), naming(path):
-        shutil.rmtree(temporary, ignore_errors=True)
+        for leftover in (temporary, replaced):
+            shutil.rmtree(leftover, ignore_errors=True)
         temporary.mkdir()
         try:
             yield temporary
@@ -66,6 +67,14 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
         _fsync(path.parent)
         shutil.rmtree(replaced, ignore_errors=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Delete a folder; a kill on the way leaves nothing under its name."""
+    doomed = _partial(_absolute(path))
+    shutil.rmtree(doomed, ignore_errors=True)
+    path.rename(doomed)
+    shutil.rmtree(doomed)
 
 
 @contextlib.contextmanager

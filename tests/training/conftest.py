@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from rich.console import Console
 
-from onward.run import Run
+from onward.model.folder import own_weights
+from onward.run import Metrics, Run
 from onward.training.config import RunConfig
 from onward.training.options import TrainOptions
 from onward.training.prepare import prepare
+from onward.training.progress import ProgressView
+from onward.training.trainer import Trainer
 from tests.conftest import TINY_TEXT
 
 PrepareRun = Callable[..., tuple[Run, RunConfig]]
@@ -38,3 +44,32 @@ def prepare_run(tmp_path: Path) -> PrepareRun:
         return run, RunConfig.load(run.config_file)
 
     return make
+
+
+class Quiet(ProgressView):
+    """A view that shows nothing, and calls `after` once a step."""
+
+    def __init__(self, config: RunConfig, after: Callable[[Metrics], None] = lambda metrics: None) -> None:
+        super().__init__(config.training.steps, Console(file=io.StringIO()))
+        self.after = after
+
+    def update(self, metrics: Metrics) -> None:
+        super().update(metrics)
+        self.after(metrics)
+
+
+def train(run: Run, config: RunConfig, after: Callable[[Metrics], None] = lambda metrics: None) -> Trainer:
+    trainer = Trainer(run, config)
+    trainer.run(Quiet(config, after))
+    return trainer
+
+
+def assert_same_weights(one: Trainer, other: Trainer) -> None:
+    weights, others = own_weights(one.model), own_weights(other.model)
+    assert weights.keys() == others.keys()
+    for name, weight in weights.items():
+        assert torch.equal(weight, others[name]), name
+
+
+def timeless(run: Run) -> list[tuple[int, int, float, float | None]]:
+    return [(entry.step, entry.tokens, entry.loss, entry.validation_loss) for entry in run.metrics()]

@@ -1,18 +1,22 @@
 from __future__ import annotations
 
+import dataclasses
 import math
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from onward.data.shards import TokenFile
-from onward.errors import DataError
+from onward.errors import ConfigError, DataError
 from onward.model.config import ModelConfig
 from onward.model.decoder import Decoder
 from onward.tokenizer import Tokenizer, simple
-from onward.training.evaluate import evaluate, evaluate_texts
+from onward.training.evaluate import describe, evaluate, evaluate_texts
 from tests.conftest import TINY_TEXT, random_decoder
 
 
@@ -41,6 +45,73 @@ def test_every_byte_is_scored_once(tiny_model: Decoder, tiny_tokenizer: Tokenize
     assert (result.n_tokens, result.n_bytes) == (len(tokens) - 1, text.n_bytes)
     assert math.isclose(result.bits_per_byte, nats / math.log(2) / text.n_bytes, rel_tol=1e-4)
     assert math.isclose(result.perplexity, math.exp(nats / (len(tokens) - 1)), rel_tol=1e-3)
+
+
+@pytest.mark.parametrize("length", [1, 20, 50, 500])
+@pytest.mark.parametrize("stride", [1, 7, 32])
+def test_windows_that_overlap(tiny_model: Decoder, tiny_tokenizer: Tokenizer, length: int, stride: int) -> None:
+    """Against the plain loop: each token from the first window that reaches it, the last one ending with the text."""
+    text = token_file(tiny_tokenizer, TINY_TEXT[:length])
+    result = evaluate(tiny_model, text, stride=stride)
+    tokens = torch.from_numpy(text.tokens)
+    n_targets = len(tokens) - 1
+    nats = [0.0] * n_targets
+    starts = [*range(0, n_targets - 32, stride), max(n_targets - 32, 0)]
+    for target in range(n_targets):
+        start = next(start for start in starts if target < start + 32)
+        log_probabilities = tiny_model(tokens[None, start : target + 1])[0, -1].log_softmax(-1)
+        nats[target] = -float(log_probabilities[tokens[target + 1]])
+    assert (result.n_tokens, result.n_bytes) == (n_targets, text.n_bytes)
+    assert math.isclose(result.nats, sum(nats), rel_tol=1e-4)
+
+
+@pytest.mark.parametrize("stride", [0, -1, 33])
+def test_strides_that_are_none(tiny_model: Decoder, tiny_tokenizer: Tokenizer, stride: int) -> None:
+    with pytest.raises(ConfigError, match=f"at least 1 and at most the context's 32 tokens; got {stride}"):
+        evaluate(tiny_model, token_file(tiny_tokenizer, TINY_TEXT), stride=stride)
+
+
+class Spinner:
+    """A model that finds the next token 60 % likely to be the one above, and the one below with the rest."""
+
+    vocab_size, context_length = 3, 4
+
+    def __init__(self) -> None:
+        self.tokenizer = simple.train_on(["ab"], "characters", special_tokens=["<|endoftext|>"])
+
+    def start(self, batch: int, source: Any = None) -> None: ...
+
+    def __call__(self, tokens: torch.Tensor, state: Any = None, last_only: bool = False) -> torch.Tensor:
+        above, below = (F.one_hot((tokens + turn) % 3, 3) for turn in (1, 2))
+        return (0.6 * above + 0.4 * below + 1e-30).log()
+
+
+def test_by_hand() -> None:
+    """Of five tokens, three are those above; they cost ln 1/0.6 each, the two others ln 1/0.4."""
+    text = TokenFile(
+        tokens=np.array([0, 1, 2, 1, 0, 1]),
+        document_starts=np.zeros(1, np.uint64),
+        loss_mask=None,
+        vocab_size=3,
+        n_bytes=5,
+    )
+    result = evaluate(Spinner(), text)
+    right, wrong = -math.log(0.6), -math.log(0.4)
+    assert math.isclose(result.nats, 3 * right + 2 * wrong, rel_tol=1e-6)
+    assert result.accuracy == 0.6
+    assert [n for n, _ in result.by_position] == [2, 1, 1, 1]
+    expected = [right + right, right, wrong, wrong]
+    assert [nats for _, nats in result.by_position] == pytest.approx(expected, rel=1e-6)
+    ((n_tokens, confidence, n_right),) = [entry for entry in result.by_confidence if entry[0]]
+    assert (n_tokens, n_right) == (5, 3)
+    assert confidence == pytest.approx(3.0)
+    assert result.calibration_error == pytest.approx(0.0, abs=1e-6)
+    surer = evaluate(Spinner(), dataclasses.replace(text, tokens=np.array([0, 1, 2, 0, 1, 2])))
+    assert surer.accuracy == 1
+    assert surer.calibration_error == pytest.approx(0.4)
+    shown = describe(surer)
+    assert "60.0 %   100.0 %   of 5 tokens" in shown
+    assert re.search(r"^ +1  0\.5108\n +2-3  0\.5108\n +4  0\.5108$", shown, re.MULTILINE)
 
 
 def test_a_model_that_knows_nothing_needs_the_logarithm_of_the_vocabulary(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -114,6 +115,8 @@ def test_a_run_of_a_newer_onward(prepare_run: PrepareRun) -> None:
         ("training.learning_rate=-1.0", "training.learning_rate must be 0 or above"),
         ("training.warmup=1.5", "are shares: at most 1"),
         ("training.optimizer=sgd", "optimizer must be one of muon, adamw"),
+        ("training.label_smoothing=1.0", "label_smoothing must be below 1; got 1.0"),
+        ("training.schedule=step", "schedule must be one of linear, cosine, wsd, inverse_sqrt"),
         ("training.dtype=float16", "dtype must be one of float32, bfloat16"),
         ("training.threads=2000", "threads must be at most 1024"),
         ("training.device=tpu", "there is no device 'tpu' on this machine; there are .*cpu"),
@@ -126,3 +129,34 @@ def test_a_run_of_a_newer_onward(prepare_run: PrepareRun) -> None:
 def test_settings_out_of_range(prepare_run: PrepareRun, setting: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         prepare_run("run", setting)
+
+
+def test_tokens_of_a_run_and_of_a_step(prepare_run: PrepareRun) -> None:
+    _, config = prepare_run("run", steps=None, tokens=1000, batch_tokens=200)
+    assert (config.training.batch_size, config.training.micro_batch_size) == (12, 12)
+    assert config.training.steps == 6  # of 192 tokens each
+    _, config = prepare_run("large", batch_tokens=20_000)
+    assert (config.training.batch_size, config.training.micro_batch_size) == (1024, 512)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 3, "tokens": 100}, "--steps, --tokens and --minutes exclude each other"),
+        ({"tokens": 0, "steps": None}, "--tokens must be above 0; got 0"),
+        ({"batch_tokens": -5}, "--batch-tokens must be above 0; got -5"),
+        ({"minutes": 0.0, "steps": None}, "--minutes must be above 0; got 0"),
+        ({"patience": -1}, "training.patience must be at least 0; got -1"),
+    ],
+)
+def test_limits_that_are_none(prepare_run: PrepareRun, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        prepare_run("run", **options)
+
+
+def test_a_run_from_before_there_were_more_settings(prepare_run: PrepareRun) -> None:
+    run, config = prepare_run("run")
+    new = ("keep_checkpoints", "cooldown", "label_smoothing", "patience")
+    lines = run.config_file.read_text().splitlines(keepends=True)
+    run.config_file.write_text("".join(line for line in lines if not line.startswith(new)))
+    assert RunConfig.load(run.config_file) == config

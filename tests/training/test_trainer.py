@@ -1,53 +1,20 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import math
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
-from onward.errors import CheckpointError, NonFiniteError, RunError
-from onward.model.folder import own_weights
+from onward.errors import NonFiniteError, RunError
 from onward.run import Metrics, Run
-from onward.training.config import RunConfig
-from onward.training.progress import ProgressView
+from onward.training.evaluate import Evaluation
+from onward.training.train import summary
 from onward.training.trainer import Trainer
-from tests.training.conftest import PrepareRun
-
-
-class Quiet(ProgressView):
-    """A view that shows nothing, and calls `after` once a step."""
-
-    def __init__(self, config: RunConfig, after: Callable[[Metrics], None] = lambda metrics: None) -> None:
-        super().__init__(config.training.steps, Console(file=io.StringIO()))
-        self.after = after
-
-    def update(self, metrics: Metrics) -> None:
-        super().update(metrics)
-        self.after(metrics)
-
-
-def train(run: Run, config: RunConfig, after: Callable[[Metrics], None] = lambda metrics: None) -> Trainer:
-    trainer = Trainer(run, config)
-    trainer.run(Quiet(config, after))
-    return trainer
-
-
-def assert_same_weights(one: Trainer, other: Trainer) -> None:
-    weights, others = own_weights(one.model), own_weights(other.model)
-    assert weights.keys() == others.keys()
-    for name, weight in weights.items():
-        assert torch.equal(weight, others[name]), name
-
-
-def timeless(run: Run) -> list[tuple[int, int, float, float | None]]:
-    return [(entry.step, entry.tokens, entry.loss, entry.validation_loss) for entry in run.metrics()]
+from tests.training.conftest import PrepareRun, Quiet, assert_same_weights, timeless, train
 
 
 def test_one_batch_is_learned_by_heart(prepare_run: PrepareRun) -> None:
@@ -111,6 +78,33 @@ def test_micro_batches_sum_to_the_batch(prepare_run: PrepareRun) -> None:
         assert math.isclose(a.gradient_norm, b.gradient_norm, rel_tol=1e-3)
 
 
+@pytest.mark.parametrize("stop_after", [3, 5, None])
+def test_stops_when_validation_stops_improving(
+    prepare_run: PrepareRun, monkeypatch: pytest.MonkeyPatch, stop_after: int | None
+) -> None:
+    """At steps 2, 4, 6, 8 the loss is 3, 2, 2, 1; with a patience of 1 step 6 is the last, resumed or not."""
+    losses = {2: 3.0, 4: 2.0, 6: 2.0, 8: 1.0}
+    monkeypatch.setattr(
+        Trainer, "evaluate", lambda self: Evaluation(n_tokens=1, n_bytes=1, nats=losses[self.state.step])
+    )
+    monkeypatch.setattr(Trainer, "_sample", lambda self, view: None)
+    settings = ["training.patience=1", "training.evaluate_every=2", "training.checkpoint_every=3"]
+    run, config = prepare_run("run", *settings)
+
+    def kill(metrics: Metrics) -> None:
+        if metrics.step == stop_after:
+            raise RuntimeError("killed")
+
+    if stop_after is not None:
+        with pytest.raises(RuntimeError, match="killed"):
+            train(run, config, after=kill)
+    for _ in range(2):  # the second time, there is nothing left to do
+        assert train(run, config).state.step == 6
+    assert run.metrics()[-1].step == 6
+    assert run.checkpoint_folders()[-1].name == "step-000006"
+    assert "6 steps" in summary(run, config)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(prepare_run: PrepareRun) -> None:
     run, config = prepare_run("run", "training.checkpoint_every=2", "training.evaluate_every=4")
     trainer = Trainer(run, config)
@@ -122,51 +116,6 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(prepar
     with pytest.raises(NonFiniteError, match=r"step 4: the loss is nan .*step-000002; train anew .*learning_rate="):
         trainer.run(Quiet(config, poison))
     assert [folder.name for folder in run.checkpoint_folders()] == ["step-000002"]
-
-
-def test_two_checkpoints_are_kept(prepare_run: PrepareRun) -> None:
-    run, config = prepare_run("run", "training.checkpoint_every=2")
-    train(run, config)
-    assert [folder.name for folder in run.checkpoint_folders()] == ["step-000006", "step-000008"]
-
-
-def test_a_full_disk_leaves_the_older_checkpoint(prepare_run: PrepareRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, config = prepare_run("run", "training.checkpoint_every=2")
-
-    def fill_disk(metrics: Metrics) -> None:
-        if metrics.step == 4:
-
-            def fsync(descriptor: int) -> None:
-                raise OSError(28, "No space left on device")
-
-            monkeypatch.setattr(os, "fsync", fsync)
-
-    message = r"cannot save .*step-000004: No space left on device; .*step-000002 is whole; make room, then .*--resume"
-    with pytest.raises(CheckpointError, match=message):
-        train(run, config, after=fill_disk)
-    assert [path.name for path in run.checkpoints.iterdir()] == ["step-000002"]
-    monkeypatch.undo()
-    assert_same_weights(train(run, config), train(*prepare_run("whole", "training.checkpoint_every=2")))
-
-
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "trainer.json", "config.json"])
-def test_a_truncated_checkpoint_is_named_with_the_way_out(prepare_run: PrepareRun, name: str) -> None:
-    run, config = prepare_run("run", "training.checkpoint_every=3")
-    train(run, config)
-    last = run.checkpoint_folders()[-1]
-    whole = (last / name).read_bytes()
-    (last / name).write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(CheckpointError, match=rf"{name}.*delete .*step-000008 to go on from step-000006"):
-        train(run, config)
-
-
-def test_a_checkpoint_of_another_model_is_refused(prepare_run: PrepareRun) -> None:
-    run, config = prepare_run("run")
-    other, _ = prepare_run("other", "model.n_layers=1")
-    train(run, config)
-    run.config_file.write_bytes(other.config_file.read_bytes())
-    with pytest.raises(CheckpointError, match="holds another model than run.toml describes"):
-        train(run, RunConfig.load(run.config_file))
 
 
 def test_one_trainer_a_folder(prepare_run: PrepareRun) -> None:

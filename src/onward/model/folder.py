@@ -22,10 +22,10 @@ FORMAT_VERSION = 1
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 
 
-def write_model_folder(folder: Path, model: Decoder) -> None:
-    """Write the model's config, weights and tokenizer into `folder`, which exists."""
+def write_model_folder(folder: Path, model: Decoder, weights: Mapping[str, Tensor] | None = None) -> None:
+    """Write the model's config, weights (or those given, such as an earlier copy) and tokenizer into `folder`."""
     write_json(folder / CONFIG, {"format": FORMAT_VERSION, "architecture": "decoder", "model": to_dict(model.config)})
-    write_tensors(folder / WEIGHTS, own_weights(model))
+    write_tensors(folder / WEIGHTS, own_weights(model) if weights is None else weights)
     if model.tokenizer is not None:
         model.tokenizer.save(folder / TOKENIZER)
 
@@ -90,7 +90,7 @@ def fitting(tokenizer: Tokenizer, config: ModelConfig, where: Path) -> Tokenizer
     return tokenizer
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """Write named tensors as a safetensors file.
 
     Raises:

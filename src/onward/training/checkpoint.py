@@ -1,21 +1,33 @@
-"""A checkpoint is a model folder with the state of the training beside it, written atomically."""
+"""A checkpoint is a model folder with the state of the training beside it, written atomically, beside the training."""
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
+import hashlib
 import shutil
 from pathlib import Path
+from types import TracebackType
 
-from onward.atomic import atomic_folder
-from onward.config import from_dict, read_json, write_json
+from torch import Tensor
+
+from onward.atomic import atomic_folder, remove_folder
+from onward.config import check_format, from_dict, read_json, to_dict, write_json
 from onward.errors import CheckpointError, ConfigError
 from onward.model.decoder import Decoder
-from onward.model.folder import load_weights, read_model_config, read_tensors, write_model_folder, write_tensors
+from onward.model.folder import (
+    load_weights,
+    own_weights,
+    read_model_config,
+    read_tensors,
+    write_model_folder,
+    write_tensors,
+)
 from onward.run import Run
 from onward.training.optimizer import Optimizer
 
-N_KEPT = 2
-_OPTIMIZER, _STATE = "optimizer.safetensors", "trainer.json"
+FORMAT_VERSION = 1
+_OPTIMIZER, _STATE, _MANIFEST = "optimizer.safetensors", "trainer.json", "manifest.json"
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -28,30 +40,101 @@ class TrainerState:
     """Target tokens trained on."""
     seconds: float = 0.0
     """Time in training."""
+    validation_loss: float | None = None
+    """Mean loss on the validation text after this step, in nats per token, if it was evaluated then."""
+    lowest_validation_loss: float | None = None
+    """The lowest of all evaluations so far."""
+    stale_evaluations: int = 0
+    """How many evaluations there were since the lowest."""
 
 
-def save_checkpoint(run: Run, model: Decoder, optimizer: Optimizer, state: TrainerState) -> Path:
-    """Write a checkpoint, then delete the oldest beyond the last two.
+class CheckpointWriter:
+    """Writes checkpoints in a thread, from copies, so that the training need not wait for the disk.
+
+    While it is entered, it writes; leaving it waits until everything is written.
+
+    Args:
+        run: the folder of the run.
+        n_kept: how many of the newest checkpoints are kept, beside the one with the lowest validation loss.
+    """
+
+    def __init__(self, run: Run, n_kept: int) -> None:
+        self._run = run
+        self._n_kept = n_kept
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
+        self._written: concurrent.futures.Future[None] | None = None
+
+    def __enter__(self) -> CheckpointWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        try:
+            self.wait()
+        finally:
+            self._thread.shutdown()
+
+    def save(self, model: Decoder, optimizer: Optimizer, state: TrainerState) -> None:
+        """Copy everything, and begin to write it, once the checkpoint before is written.
+
+        Raises:
+            CheckpointError: the one before could not be written, for example on a full disk; older ones are as before.
+        """
+        self.wait()
+        weights, memory = _copied(own_weights(model)), _copied(optimizer.state())
+        self._written = self._thread.submit(self._write, model, weights, memory, dataclasses.replace(state))
+
+    def check(self) -> None:
+        """Raise what kept the last checkpoint from being written, if that is known by now."""
+        if self._written is not None and self._written.done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait until the last checkpoint is written, or raise what kept it from that."""
+        written, self._written = self._written, None
+        if written is not None:
+            written.result()
+
+    def _write(
+        self, model: Decoder, weights: dict[str, Tensor], memory: dict[str, Tensor], state: TrainerState
+    ) -> None:
+        folder = self._run.checkpoint_folder(state.step)
+        try:
+            with atomic_folder(folder) as temporary:
+                write_model_folder(temporary, model, weights)
+                write_tensors(temporary / _OPTIMIZER, memory)
+                write_json(temporary / _STATE, to_dict(state))
+                write_json(temporary / _MANIFEST, _manifest(temporary))
+            _forget_old(self._run, self._n_kept)
+        except OSError as error:
+            older = [path for path in self._run.checkpoint_folders() if path != folder]
+            kept = f"{older[-1]} is whole" if older else "there is no older one"
+            raise CheckpointError(
+                f"cannot save {folder}: {error.strerror or error}; {kept}; "
+                f"make room, then go on with: onward train --out {self._run.folder} --resume"
+            ) from None
+
+
+def newest_whole(run: Run) -> tuple[Path | None, list[str]]:
+    """The newest checkpoint whose files are as they were written, and what is wrong with each newer one.
+
+    Those are put aside under the name `broken-step-...`.
 
     Raises:
-        CheckpointError: it cannot be written, for example on a full disk; older ones stay as they are.
+        CheckpointError: a checkpoint cannot be read, which does not say that it is broken.
     """
-    folder = run.checkpoint_folder(state.step)
-    try:
-        with atomic_folder(folder) as temporary:
-            write_model_folder(temporary, model)
-            write_tensors(temporary / _OPTIMIZER, optimizer.state())
-            write_json(temporary / _STATE, dataclasses.asdict(state))
-    except OSError as error:
-        older = run.checkpoint_folders()
-        kept = f"{older[-1]} is whole" if older else "there is no older one"
-        raise CheckpointError(
-            f"cannot save {folder}: {error.strerror or error}; {kept}; "
-            f"make room, then go on with: onward train --out {run.folder} --resume"
-        ) from None
-    for old in run.checkpoint_folders()[:-N_KEPT]:
-        shutil.rmtree(old)
-    return folder
+    faults: list[str] = []
+    for folder in reversed(run.checkpoint_folders()):
+        try:
+            fault = _fault(folder)
+        except OSError as error:
+            raise CheckpointError(f"cannot read {error.filename or folder}: {error.strerror}") from None
+        if fault is None:
+            return folder, faults
+        aside = folder.with_name(f"broken-{folder.name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
+        faults.append(f"{fault}; it is put aside as {aside.name}")
+    return None, faults
 
 
 def load_checkpoint(folder: Path, model: Decoder, optimizer: Optimizer) -> TrainerState:
@@ -64,10 +147,84 @@ def load_checkpoint(folder: Path, model: Decoder, optimizer: Optimizer) -> Train
         raise CheckpointError(f"{folder} holds another model than run.toml describes; mend run.toml, or --overwrite")
     load_weights(model, folder)
     optimizer.load_state(read_tensors(folder / _OPTIMIZER, model.device))
-    try:
-        state = from_dict(TrainerState, read_json(folder / _STATE), str(folder / _STATE))
-    except ConfigError as error:
-        raise CheckpointError(str(error)) from None
+    state = _read_state(folder)
     if folder.name != f"step-{state.step:06d}":
         raise CheckpointError(f"{folder / _STATE} says step {state.step}, which is not that of its folder")
     return state
+
+
+def best_checkpoint(run: Run) -> Path | None:
+    """The checkpoint with the lowest validation loss, of those that were evaluated."""
+    losses = {}
+    for folder in run.checkpoint_folders():
+        try:
+            loss = _read_state(folder).validation_loss
+        except CheckpointError:  # being deleted, or broken: whoever loads it says so
+            continue
+        if loss is not None:
+            losses[folder] = loss
+    return min(losses, key=losses.__getitem__, default=None)
+
+
+def _forget_old(run: Run, n_kept: int) -> None:
+    """Delete all checkpoints but the newest ones and the best."""
+    best = best_checkpoint(run)
+    for old in run.checkpoint_folders()[:-n_kept]:
+        if old != best:
+            remove_folder(old)
+
+
+def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+
+
+def _read_state(folder: Path) -> TrainerState:
+    try:
+        return from_dict(TrainerState, read_json(folder / _STATE), str(folder / _STATE))
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from None
+
+
+def _manifest(folder: Path) -> dict[str, object]:
+    """The length and the checksum of every file in `folder`."""
+    files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(folder.iterdir())}
+    return {"format": FORMAT_VERSION, "files": files}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fault(folder: Path) -> str | None:
+    """What is wrong with a checkpoint's files; None: they are as they were written."""
+    if not (folder / _MANIFEST).exists():
+        return _fault_without_manifest(folder)
+    try:
+        manifest = read_json(folder / _MANIFEST)
+        check_format(manifest, FORMAT_VERSION, str(folder / _MANIFEST))
+        files = {str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in manifest["files"].items()}
+    except (ConfigError, AttributeError, KeyError, TypeError, ValueError) as error:
+        return f"{folder / _MANIFEST} is broken ({error})"
+    for name, (n_bytes, checksum) in files.items():
+        path = folder / Path(name).name
+        if not path.is_file():
+            return f"there is no {path}"
+        if path.stat().st_size != n_bytes:
+            return f"{path} has {path.stat().st_size} bytes, not the {n_bytes} that were written"
+        if _sha256(path) != checksum:
+            return f"{path} is not what was written: its checksum differs"
+    return None
+
+
+def _fault_without_manifest(folder: Path) -> str | None:
+    """The same for a checkpoint from before there were manifests, or whose manifest is gone: can all of it be read?"""
+    try:
+        _, config = read_model_config(folder)
+        model = Decoder(config)
+        load_weights(model, folder)
+        read_tensors(folder / _OPTIMIZER, model.device)
+        _read_state(folder)
+    except CheckpointError as error:
+        return str(error)
+    return None

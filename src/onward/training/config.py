@@ -47,20 +47,28 @@ class TrainingConfig:
     """AdamW's memory of the squared gradient."""
     weight_decay: float = 0.1
     """Pull of the matrices towards 0, a step, times the learning rate."""
-    schedule: Literal["linear", "cosine"] = "linear"
-    """How the learning rates fall after the warmup."""
+    schedule: Literal["linear", "cosine", "wsd", "inverse_sqrt"] = "linear"
+    """How the learning rates fall after the warmup: along a line or a cosine, in the end only, or with the root."""
     warmup: float = 0.02
     """Share of the steps over which the learning rates rise from 0 to their peak."""
+    cooldown: float = 0.2
+    """Share of the steps over which the learning rates fall in the end; for the schedule wsd alone."""
     final_learning_rate: float = 0.0
     """The learning rates after the last step, as a share of their peak."""
     clip_norm: float = 1.0
     """Gradients are scaled down to this norm."""
+    label_smoothing: float = 0.0
+    """Share of each target's probability that is spread over the whole vocabulary, in training only."""
+    patience: int = 0
+    """Stop after so many evaluations in a row without a lower validation loss; 0: take all steps."""
     evaluate_every: int = 0
     """Steps between evaluations on the validation text; 0: a tenth of the run."""
     evaluation_tokens: int = 131_072
     """The most validation tokens of one evaluation."""
     checkpoint_every: int = 0
     """Steps between checkpoints; 0: as evaluate_every."""
+    keep_checkpoints: int = 2
+    """How many of the newest checkpoints are kept; the one with the lowest validation loss is kept beside them."""
     device: str = "cpu"
     """Where the model is trained: cpu, cuda, cuda:1 or mps."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -73,15 +81,17 @@ class TrainingConfig:
         fill_zeros(self, micro_batch_size=self.batch_size, evaluate_every=every, checkpoint_every=every)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            least = 0 if field.name == "seed" else 1
+            least = 0 if field.name in ("seed", "patience") else 1
             if type(value) is int and not least <= value < 1 << 53:
                 raise ConfigError(f"training.{field.name} must be at least {least}; got {value}")
             if type(value) is float and not (math.isfinite(value) and value >= 0):
                 raise ConfigError(f"training.{field.name} must be 0 or above; got {value}")
         if self.threads > 1024 or self.clip_norm == 0:
             raise ConfigError("training.threads must be at most 1024, and training.clip_norm above 0")
-        if max(self.warmup, self.final_learning_rate) > 1:
-            raise ConfigError("training.warmup and training.final_learning_rate are shares: at most 1")
+        if max(self.warmup, self.cooldown, self.final_learning_rate) > 1:
+            raise ConfigError("training.warmup, cooldown and final_learning_rate are shares: at most 1")
+        if self.label_smoothing >= 1:
+            raise ConfigError(f"training.label_smoothing must be below 1; got {self.label_smoothing}")
         if self.batch_size % self.micro_batch_size:
             raise ConfigError(
                 f"training.batch_size = {self.batch_size} is not a multiple of "

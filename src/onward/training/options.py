@@ -16,9 +16,15 @@ class TrainOptions:
     """Size of the model by its name, as `onward models` lists them. [default: small]"""
     steps: int | None = None
     """Update the weights so many times."""
+    tokens: int | None = None
+    """Train on so many tokens, in whole steps."""
     minutes: float | None = None
     """Train for at most so many minutes. The steps that fit are measured first; a small text that would be learned by
-    heart gets fewer. [default: 3, unless --steps is given]"""
+    heart gets fewer. [default: 3, unless --steps or --tokens is given]"""
+    patience: int | None = None
+    """Stop as soon as so many evaluations in a row have not lowered the validation loss."""
+    batch_tokens: int | None = None
+    """Tokens of a step, in micro-batches of which each fits in memory. [default: by the length of the text]"""
     tokenizer: str | None = None
     """What a token is: bpe (byte pairs that occur often), characters or words. [default: bpe]"""
     vocab_size: int | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,11 +34,13 @@ class Settings:
     texts: list[Path]
     size: str
     minutes: float | None
+    tokens: int | None
     tokenizer: TokenizerKind
     model: dict[str, Any]
     training: dict[str, Any]
 
 
+_MICRO_BATCH_TOKENS = 8192
 _UNKNOWN = 1000  # steps, as long as nobody has measured how many fit: enough for learning rates as in a real run
 
 
@@ -83,10 +86,15 @@ def prepare(run: Run, texts: Sequence[Path], options: TrainOptions, say: Say) ->
         say("measuring how fast this machine trains it ...")
         values["dtype"] = faster_dtype(run, config)
         config = dataclasses.replace(config, training=TrainingConfig(**values))
-    if asked.minutes is not None:
+    if asked.tokens is not None:
+        values["steps"] = steps_for(asked.tokens, config.training.batch_size, model.context_length)
+        config = dataclasses.replace(config, training=TrainingConfig(**values))
+    elif asked.minutes is not None:
         deadline = began + 60 * asked.minutes
         fitting, values["evaluation_tokens"] = fit_into(run, config, values.get("evaluate_every", 0), deadline)
         worth = most_steps(n_tokens, config.training.batch_size * model.context_length)
+        if config.training.patience:
+            worth = fitting
         if worth < fitting:
             say(f"{worth:,} steps are enough: beyond five epochs the text would be learned by heart (--steps insists)")
         config = dataclasses.replace(config, training=TrainingConfig(**values | {"steps": min(fitting, worth)}))
@@ -156,8 +164,11 @@ def gather_settings(options: TrainOptions) -> Settings:
     Raises:
         ConfigError: an unknown size, section or key, a value of a wrong type, or two options that exclude each other.
     """
-    if options.minutes is not None and options.steps is not None:
-        raise ConfigError("--steps and --minutes exclude each other: give one of them")
+    if sum(limit is not None for limit in (options.steps, options.tokens, options.minutes)) > 1:
+        raise ConfigError("--steps, --tokens and --minutes exclude each other: give one of them")
+    for name in ("tokens", "batch_tokens"):
+        if (asked := getattr(options, name)) is not None and not 0 < asked < 1 << 53:
+            raise ConfigError(f"--{name.replace('_', '-')} must be above 0; got {asked}")
     file: dict[str, Any] = {}
     if options.config is not None:
         file = check(RunConfig, read_toml(options.config), str(options.config), partial=True)
@@ -168,11 +179,11 @@ def gather_settings(options: TrainOptions) -> Settings:
     training = file.get("training", {}) | check(TrainingConfig, sections.get("training", {}), "--set training")
     if options.vocab_size is not None:
         model["vocab_size"] = options.vocab_size
-    for name in ("seed", "steps", "checkpoint_every"):
+    for name in ("seed", "steps", "patience", "checkpoint_every"):
         if (value := getattr(options, name)) is not None:
             training[name] = value
     minutes = options.minutes
-    if minutes is not None:
+    if minutes is not None or options.tokens is not None:
         training.pop("steps", None)
     elif "steps" not in training:
         minutes = file.get("minutes", DEFAULT_MINUTES)
@@ -181,7 +192,37 @@ def gather_settings(options: TrainOptions) -> Settings:
     size = options.size or file.get("size", DEFAULT_SIZE)
     if size not in PRESETS:
         raise ConfigError(f"there is no size {size!r}; there are {', '.join(PRESETS)}")
+    if options.batch_tokens is not None:
+        training |= _batch(options.batch_tokens, {**PRESETS[size], **model}["context_length"])
     texts = [Path(text) for text in file.get("texts", [])]
     given = {} if options.tokenizer is None else {"tokenizer": options.tokenizer}
     tokenizer = check(RunConfig, {"tokenizer": "bpe", **file, **given}, "settings", partial=True)["tokenizer"]
-    return Settings(texts=texts, size=size, minutes=minutes, tokenizer=tokenizer, model=model, training=training)
+    return Settings(
+        texts=texts,
+        size=size,
+        minutes=minutes,
+        tokens=options.tokens,
+        tokenizer=tokenizer,
+        model=model,
+        training=training,
+    )
+
+
+def steps_for(n_tokens: int, batch_size: int, context_length: int) -> int:
+    """How many steps it takes to train on so many tokens.
+
+    >>> steps_for(1_000_000, batch_size=32, context_length=128)
+    245
+    """
+    return math.ceil(n_tokens / (batch_size * context_length))
+
+
+def _batch(n_tokens: int, context_length: int) -> dict[str, int]:
+    """Windows of a step of about `n_tokens`, and how many at once, which divides them evenly.
+
+    >>> _batch(100_000, 256)
+    {'batch_size': 384, 'micro_batch_size': 32}
+    """
+    windows = max(round(n_tokens / context_length), 1)
+    at_once = min(max(_MICRO_BATCH_TOKENS // context_length, 1), windows)
+    return {"batch_size": round(windows / at_once) * at_once, "micro_batch_size": at_once}

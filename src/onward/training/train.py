@@ -13,9 +13,10 @@ from onward.data.text import bundled_text
 from onward.errors import ConfigError, RunError
 from onward.plots import learning_curve
 from onward.run import Run
+from onward.training.checkpoint import best_checkpoint
 from onward.training.config import RunConfig
 from onward.training.options import TrainOptions
-from onward.training.prepare import gather_settings, prepare
+from onward.training.prepare import gather_settings, prepare, steps_for
 from onward.training.progress import ProgressView
 from onward.training.trainer import Trainer
 
@@ -29,8 +30,8 @@ def train(*texts: str | Path, **options: Any) -> Run:
     Args:
         *texts: UTF-8 files, and folders of .txt and .txt.gz files; each file is a document, or several where it
             separates them by `<|endoftext|>`.
-        **options: the fields of TrainOptions: out, size, steps, minutes, tokenizer, vocab_size, seed, checkpoint_every,
-            config, set, resume, overwrite.
+        **options: the fields of TrainOptions: out, size, steps, tokens, minutes, patience, batch_tokens, tokenizer,
+            vocab_size, seed, checkpoint_every, config, set, resume, overwrite.
 
     Raises:
         DataError: a text that is missing, empty, no text, or too short.
@@ -78,16 +79,19 @@ def run_training(texts: Sequence[Path], options: TrainOptions) -> Run:
 
 def summary(run: Run, config: RunConfig) -> str:
     """What was made, where it is, and what to do with it next."""
+    checkpoint, best = run.checkpoint_folders()[-1], best_checkpoint(run)
     lines = [f"\n{run.folder}: {config.training.steps:,} steps"]
     if last := run.last_evaluation():
         minutes, seconds = divmod(int(last.seconds), 60)
-        lines[0] += f" on {last.tokens:,} tokens in {minutes}:{seconds:02d} min"
+        lines[0] = f"\n{run.folder}: {last.step:,} steps on {last.tokens:,} tokens in {minutes}:{seconds:02d} min"
         lines.append(
             f"  validation: {last.validation_loss:.3f} nats per token, "
             f"{last.validation_bits_per_byte:.3f} bits per byte"
         )
         lines.append(f"  curve:      {run.loss_picture}")
-    lines.append(f"  model:      {run.checkpoint_folder(config.training.steps)}")
+    lines.append(f"  model:      {checkpoint}")
+    if best not in (None, checkpoint):
+        lines.append(f"  best model: {best}, by the validation text")
     lines.append(f"  samples:    {run.samples_file}")
     lines.append(f'\nnext: onward generate {run.folder} --prompt "..."')
     return "\n".join(lines)
@@ -105,6 +109,8 @@ def _check_resumable(run: Run, texts: Sequence[Path], options: TrainOptions) -> 
     settings = gather_settings(options)
     given = {name: value for name in ("minutes", "size", "tokenizer") if (value := getattr(options, name)) is not None}
     asked = {**settings.model, **settings.training, **given}
+    if settings.tokens is not None:
+        asked["steps"] = steps_for(settings.tokens, config.training.batch_size, config.model.context_length)
     made = {**vars(config.model), **vars(config.training), **vars(config)}
     if [text.resolve() for text in texts or map(Path, config.texts)] != [Path(text).resolve() for text in config.texts]:
         asked["texts"] = [str(text) for text in texts]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 import time
 
@@ -11,17 +12,17 @@ import torch
 from onward.data.batches import Batches
 from onward.data.shards import read_token_file
 from onward.device import resolve_device
-from onward.errors import CheckpointError, NonFiniteError
+from onward.errors import NonFiniteError
 from onward.generation.generator import generate
 from onward.model.decoder import Decoder
 from onward.model.init import initialise
 from onward.run import Metrics, Run
 from onward.tokenizer import Tokenizer
-from onward.training.checkpoint import TrainerState, load_checkpoint, save_checkpoint
+from onward.training.checkpoint import CheckpointWriter, TrainerState, load_checkpoint, newest_whole
 from onward.training.config import RunConfig
 from onward.training.evaluate import Evaluation, evaluate, to_tensors
 from onward.training.interrupt import Interrupt
-from onward.training.loss import summed_loss
+from onward.training.loss import backward_in_chunks
 from onward.training.optimizer import Optimizer
 from onward.training.progress import ProgressView
 from onward.training.schedule import learning_rate_share
@@ -59,6 +60,7 @@ class Trainer:
             seed=self.config.seed,
         )
         self.state = TrainerState()
+        self._writer = CheckpointWriter(run, self.config.keep_checkpoints)
         self._session_began = time.perf_counter()
 
     def step(self) -> Metrics:
@@ -69,17 +71,23 @@ class Trainer:
         """
         batch = self.batches.at(self.state.step)
         n_targets = max(int(batch.loss_mask.sum()), 1)
-        # Dropout draws from the global generator: seeded by the step, it is the same after a resume.
-        torch.manual_seed(((self.config.seed << 32) + self.state.step) % (1 << 63))
         self.model.train()
         loss = 0.0
-        for micro_batch in batch.split(self.config.micro_batch_size):
+        for number, micro_batch in enumerate(batch.split(self.config.micro_batch_size)):
+            # Dropout takes no generator of its own: the global one is seeded, so that it is the same after a resume.
+            torch.manual_seed(random_seed(self.config.seed, "dropout", self.state.step, number))
             tokens, targets, loss_mask = to_tensors(micro_batch, self.model.device)
+            # The backward pass too, so that the unembedding is cast once for all chunks; it computes in the same types.
             with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.config.dtype == "bfloat16"):
-                logits = self.model(tokens)
-            micro_loss = summed_loss(logits, targets, loss_mask) / n_targets
-            torch.autograd.backward(micro_loss)
-            loss += micro_loss.item()
+                loss += backward_in_chunks(
+                    self.model.resid(tokens),
+                    self.model.unembed,
+                    targets,
+                    loss_mask,
+                    n_targets=n_targets,
+                    vocab_size=self.model.vocab_size,
+                    label_smoothing=self.config.label_smoothing,
+                )
         gradient_norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm))
         if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
             raise NonFiniteError(self._not_finite(loss, gradient_norm))
@@ -88,6 +96,7 @@ class Trainer:
         self.model.eval()
         self.state.step += 1
         self.state.tokens += n_targets
+        self.state.validation_loss = None
         return Metrics(
             step=self.state.step,
             tokens=self.state.tokens,
@@ -102,17 +111,22 @@ class Trainer:
         return evaluate(self.model, self.validation_text, most_tokens=self.config.evaluation_tokens)
 
     def run(self, view: ProgressView) -> None:
-        """Take every step that is left, beginning at the newest checkpoint; evaluate, sample and save on the way.
+        """Take every step that is left, beginning at the newest whole checkpoint; evaluate, sample and save on the way.
 
         Ctrl-C and SIGTERM save a checkpoint after the current step, then end the program as they always do.
+
+        Raises:
+            NonFiniteError: the loss or its gradient is not finite.
+            CheckpointError: the checkpoint to begin at belongs to another run, or one could not be written.
         """
-        with self.files.lock(), Interrupt() as interrupt:
-            self._resume()
+        with self.files.lock(), Interrupt() as interrupt, self._writer:
+            self._resume(view)
             view.begin(self.state.step)
-            while self.state.step < self.config.steps:
+            while not self._is_over():
                 metrics = self.step()
                 if self._is_due(self.config.evaluate_every):
                     evaluation = self.evaluate()
+                    self._remember(evaluation.loss)
                     metrics = dataclasses.replace(
                         metrics,
                         validation_loss=evaluation.loss,
@@ -122,28 +136,42 @@ class Trainer:
                 view.update(metrics)
                 if metrics.validation_loss is not None:
                     self._sample(view)
-                if interrupt.signal is not None or self._is_due(self.config.checkpoint_every):
+                if interrupt.signal is not None or self._is_due(self.config.checkpoint_every) or self._is_over():
                     self._save()
+                self._writer.check()
                 if interrupt.signal is not None:
+                    self._writer.wait()
                     view.note(
                         f"stopped after step {self.state.step}, which is saved; "
                         f"go on with: onward train --out {self.files.folder} --resume"
                     )
                     interrupt.end()
+            if self.state.step < self.config.steps:
+                view.note(f"stopped after step {self.state.step}: validation has stopped improving")
+
+    def _remember(self, validation_loss: float) -> None:
+        """Note an evaluation, and how long ago the best one was."""
+        lowest = self.state.lowest_validation_loss
+        is_lower = lowest is None or validation_loss < lowest
+        self.state.validation_loss = validation_loss
+        self.state.lowest_validation_loss = validation_loss if is_lower else lowest
+        self.state.stale_evaluations = 0 if is_lower else self.state.stale_evaluations + 1
+
+    def _is_over(self) -> bool:
+        is_patient = not self.config.patience or self.state.stale_evaluations < self.config.patience
+        return self.state.step >= self.config.steps or not is_patient
 
     def _is_due(self, every: int) -> bool:
         return self.state.step % every == 0 or self.state.step == self.config.steps
 
-    def _resume(self) -> None:
-        """Take up the newest checkpoint, if there is one."""
+    def _resume(self, view: ProgressView) -> None:
+        """Take up the newest whole checkpoint, if there is one."""
         self.files.clean()
-        folders = self.files.checkpoint_folders()
-        if folders:
-            try:
-                self.state = load_checkpoint(folders[-1], self.model, self.optimizer)
-            except CheckpointError as error:
-                rest = f"from {folders[-2].name}" if len(folders) > 1 else "from the beginning"
-                raise CheckpointError(f"{error}; delete {folders[-1]} to go on {rest}") from None
+        folder, faults = newest_whole(self.files)
+        for fault in faults:
+            view.note(f"a broken checkpoint is skipped: {fault}")
+        if folder is not None:
+            self.state = load_checkpoint(folder, self.model, self.optimizer)
         self.files.forget_after(self.state.step)
         self._session_began = time.perf_counter()
 
@@ -151,7 +179,7 @@ class Trainer:
         now = time.perf_counter()
         self.state.seconds += now - self._session_began
         self._session_began = now
-        save_checkpoint(self.files, self.model, self.optimizer, self.state)
+        self._writer.save(self.model, self.optimizer, self.state)
 
     def _sample(self, view: ProgressView) -> None:
         text = generate(self.model, self._sample_prompt, max_tokens=_SAMPLE_TOKENS, seed=self.config.seed)
@@ -159,6 +187,7 @@ class Trainer:
         view.sample(self.state.step, text)
 
     def _not_finite(self, loss: float, gradient_norm: float) -> str:
+        self._writer.wait()
         folders = self.files.checkpoint_folders()
         last = f"the last good checkpoint is {folders[-1]}" if folders else "there is no checkpoint before it"
         lower = [f"--set training.{name}={getattr(self.config, name) / 3:.2g}" for name in _LEARNING_RATES]
@@ -167,3 +196,13 @@ class Trainer:
             f"step {self.state.step + 1}: the loss is {loss} and the gradient's norm {gradient_norm}; {last}; "
             f"train anew with lower learning rates, such as {' '.join(lower)}{exact}"
         )
+
+
+def random_seed(seed: int, purpose: str, *at: int) -> int:
+    """A seed of its own for every use of chance: `purpose`, at such a step and micro-batch.
+
+    >>> random_seed(1, "dropout", 7, 0)
+    6009782221515169320
+    """
+    digest = hashlib.blake2b(repr((seed, purpose, *at)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
