@@ -11,7 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from onward.model.folder import own_weights
+from onward.model.weights import own_weights
 from onward.run import Metrics, Run
 from onward.training.config import RunConfig
 from onward.training.options import TrainOptions

@@ -15,14 +15,8 @@ from onward.atomic import atomic_folder, remove_folder
 from onward.config import check_format, from_dict, read_json, to_dict, write_json
 from onward.errors import CheckpointError, ConfigError
 from onward.model.decoder import Decoder
-from onward.model.folder import (
-    load_weights,
-    own_weights,
-    read_model_config,
-    read_tensors,
-    write_model_folder,
-    write_tensors,
-)
+from onward.model.folder import load_weights, read_model_config, read_tensors, write_model_folder, write_tensors
+from onward.model.weights import own_weights
 from onward.run import Run
 from onward.training.optimizer import Optimizer
 
