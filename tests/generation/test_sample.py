@@ -27,6 +27,7 @@ from onward.generation.sample import (
 PROBABILITIES = torch.tensor([0.1, 0.4, 0.2, 0.3])
 LOGITS = PROBABILITIES.log()
 RANDOM_LOGITS = 3 * torch.randn(4, 1000, generator=torch.Generator().manual_seed(1))
+LONG_LOGITS = 3 * torch.randn(4, 10_000, generator=torch.Generator().manual_seed(1))
 NO_TOKENS = torch.zeros(4, 0, dtype=torch.long)
 
 logit_vectors = arrays("float32", st.integers(1, 30), elements=st.floats(-30, 30, width=32)).map(torch.from_numpy)
@@ -47,8 +48,8 @@ def test_top_k_is_transformers(k: int) -> None:
 @pytest.mark.parametrize("spread", [0.01, 1, 3])
 @pytest.mark.parametrize("p", [0.05, 0.5, 0.9, 0.999])
 def test_top_p_is_transformers(p: float, spread: float) -> None:
-    """A small spread keeps more than the first look sees, so that the second is needed."""
-    logits = spread * RANDOM_LOGITS
+    """A small spread keeps more than the first look sees, and then more than the second."""
+    logits = spread * LONG_LOGITS.double()  # in float32 their sums of 10,000 numbers are rounded at the edge
     assert torch.equal(keep_top_p(logits, p), TopPLogitsWarper(p)(NO_TOKENS, logits))
 
 

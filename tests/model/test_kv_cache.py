@@ -17,6 +17,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "gpt2": {"norm": "layer", "positions": "learned", "activation": "gelu", "qk_norm": False, "bias": True},
     "vaswani": {"norm": "layer", "norm_order": "post", "positions": "sinusoidal", "activation": "relu", "bias": True},
     "sizes apart": {"d_head": 6, "d_value": 3, "d_mlp": 20, "n_kv_heads": 2, "tied_embeddings": True},
+    "window": {"window": 5, "activation": "swiglu"},
 }
 
 
