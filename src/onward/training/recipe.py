@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from onward.errors import TokenizerError
 from onward.model.config import ModelConfig
 from onward.tokenizer import Tokenizer, simple
 from onward.training.config import TokenizerKind
@@ -18,6 +19,7 @@ _MOST_EPOCHS = 5
 _FEWEST_STEPS = 256
 _MOST_TOKENS_A_STEP = 4096
 _SHORT = 8192
+_FEWEST_TOKENS = 257  # the bytes and the end token
 
 
 def default_vocab_size(n_bytes: int, d_model: int) -> int:
@@ -29,7 +31,7 @@ def default_vocab_size(n_bytes: int, d_model: int) -> int:
     (512, 4096)
     """
     if n_bytes < _SHORT:
-        return 257 + n_bytes // 32
+        return _FEWEST_TOKENS + n_bytes // 32
     return 1 << max(min(round(math.log2(n_bytes / 2000)), int(math.log2(32 * d_model))), 9)
 
 
@@ -43,8 +45,16 @@ def train_tokenizer(kind: TokenizerKind, texts: Sequence[str], vocab_size: int |
         return simple.train_on(texts, "characters", vocab_size=vocab_size)
     if kind == "words":
         return simple.train_on(texts, "words", vocab_size=vocab_size or 32 * d_model, min_frequency=2)
-    n_bytes = sum(len(text.encode()) for text in texts)
-    return Tokenizer.train_on(texts, vocab_size=vocab_size or default_vocab_size(n_bytes, d_model))
+    if vocab_size is not None:
+        return Tokenizer.train_on(texts, vocab_size=vocab_size)
+    chosen = default_vocab_size(sum(len(text.encode()) for text in texts), d_model)
+    while True:
+        try:
+            return Tokenizer.train_on(texts, vocab_size=chosen)
+        except TokenizerError:  # a text of few different words cannot fill it
+            if chosen <= _FEWEST_TOKENS:
+                raise
+            chosen = _FEWEST_TOKENS + (chosen - _FEWEST_TOKENS) // 2
 
 
 def default_training(model: ModelConfig, optimizer: str, n_tokens: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import torch
 from onward.data.batches import Batches
 from onward.data.shards import read_token_file
 from onward.device import resolve_device
-from onward.errors import NonFiniteError
+from onward.errors import DataError, NonFiniteError
 from onward.generation.generator import generate
 from onward.model.decoder import Decoder
 from onward.model.init import initialise
@@ -50,6 +50,11 @@ class Trainer:
         self.model.tokenizer = Tokenizer.load(run.tokenizer_file)
         self.optimizer = Optimizer(self.model, self.config)
         self.validation_text = read_token_file(run.validation_tokens)
+        if len(self.validation_text.tokens) < 2:
+            raise DataError(
+                f"{run.validation_tokens} has no token to predict: the text is too short to set a tenth of it aside; "
+                f"give more text"
+            )
         training_text = read_token_file(run.training_tokens)
         # In a text of one document the end token says nothing about how a document begins; a line's end does.
         self._sample_prompt = "" if len(training_text.document_starts) > 1 else "\n"
