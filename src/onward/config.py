@@ -17,6 +17,7 @@ from onward.atomic import atomic_file
 from onward.errors import ConfigError
 
 Config = TypeVar("Config")
+_MOST_JSON_BYTES = 1 << 26
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -46,6 +47,8 @@ def read_json(path: Path) -> dict[str, Any]:
         ConfigError: the file is missing, is not JSON, or holds something else; with the line.
     """
     try:
+        if (size := path.stat().st_size) > _MOST_JSON_BYTES:
+            raise ConfigError(f"{path} has {size:,} bytes; no config has more than {_MOST_JSON_BYTES:,}")
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None

@@ -12,7 +12,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from onward.errors import CheckpointError, ConfigError
+from onward.errors import CheckpointError, ConfigError, TokenizerError
 from onward.library import convert, load
 from onward.model.config import ModelConfig, RotaryScaling
 from onward.model.decoder import Decoder
@@ -354,6 +354,23 @@ def test_a_folder_that_is_broken(gpt2_folder: Path, tiny_tokenizer: Tokenizer) -
     assert load(gpt2_folder, tokenizer=False).tokenizer is None
     tiny_tokenizer.save(gpt2_folder)
     assert load(gpt2_folder).tokenizer == tiny_tokenizer
+
+
+def test_sentence_piece_is_refused_by_name(gpt2_folder: Path) -> None:
+    (gpt2_folder / "tokenizer.model").write_bytes(b"\x0a\x0e")
+    with pytest.raises(TokenizerError, match=r"tokenizer\.model is SentencePiece's.* with tokenizer=False"):
+        load(gpt2_folder)
+    (gpt2_folder / "tokenizer.json").write_text('{"model": {"type": "Unigram"}}')
+    with pytest.raises(TokenizerError, match=r"of type 'Unigram'.* with tokenizer=False"):
+        load(gpt2_folder)
+    assert load(gpt2_folder, tokenizer=False).tokenizer is None
+
+
+def test_a_config_of_a_gigabyte_is_not_read(gpt2_folder: Path) -> None:
+    with (gpt2_folder / "config.json").open("r+b") as file:
+        file.truncate(1 << 30)
+    with pytest.raises(CheckpointError, match=r"config\.json has 1,073,741,824 bytes; no config has more"):
+        load(gpt2_folder)
 
 
 def test_an_absurd_config_takes_no_memory(gpt2_folder: Path) -> None:

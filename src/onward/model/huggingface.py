@@ -18,16 +18,17 @@ from torch import Tensor
 
 from onward.config import from_dict, read_json, write_json
 from onward.data.chat import END_OF_MESSAGE
-from onward.errors import CheckpointError, ConfigError
+from onward.errors import CheckpointError, ConfigError, TokenizerError
 from onward.model.config import ModelConfig, RotaryScaling
 from onward.model.decoder import Decoder
 from onward.model.folder import CONFIG, TOKENIZER, WEIGHTS, fitting, write_tensors
 from onward.model.position import sinusoidal_table
 from onward.model.weights import Layout, StoredTensor, blueprint, make_decoder, own_weights, stored_safetensors
+from onward.tokenizer.gguf import MODEL_ALONE
 from onward.tokenizer.tokenizer import END_TOKEN, Tokenizer
 
 INDEX = "model.safetensors.index.json"
-_TOKENIZER_FILES = (TOKENIZER, "vocab.json", "tokenizer.model")
+_SENTENCE_PIECE = "tokenizer.model"
 
 Values = Mapping[str, Any]
 
@@ -337,8 +338,8 @@ def read_huggingface_folder(folder: Path, device: str, *, tokenizer: bool = True
     if config.tied_embeddings:
         _drop_tied_head(stored, layout.modules, where)
     model = make_decoder(Decoder, config, stored, where, device, layout)
-    if tokenizer and any((folder / name).exists() for name in _TOKENIZER_FILES):
-        model.tokenizer = fitting(Tokenizer.load(folder), config, folder)
+    if tokenizer:
+        model.tokenizer = _read_tokenizer(folder, config)
     return model
 
 
@@ -412,6 +413,18 @@ def _widened(model: Decoder, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
             else:
                 weights[name] = torch.full(empty.shape, 1.0 if name.endswith("norm.weight") else 0.0)
     return {name: weight.float().cpu() for name, weight in weights.items()}
+
+
+def _read_tokenizer(folder: Path, config: ModelConfig) -> Tokenizer | None:
+    """The tokenizer of the folder, if it has any."""
+    try:
+        if any((folder / name).exists() for name in (TOKENIZER, "vocab.json", "encoder.json")):
+            return fitting(Tokenizer.load(folder), config, folder)
+        if (folder / _SENTENCE_PIECE).exists():
+            raise TokenizerError(f"{folder / _SENTENCE_PIECE} is SentencePiece's; onward reads byte-level BPE only")
+    except TokenizerError as error:
+        raise TokenizerError(f"{error}; {MODEL_ALONE}") from None
+    return None
 
 
 def _write_tokenizer(folder: Path, tokenizer: Tokenizer, context_length: int) -> dict[str, Any]:

@@ -19,6 +19,8 @@ _SPLIT_PATTERNS = {
     "llama-v3": "llama3",
 }
 """Our name of each of llama.cpp's ways to cut text into words."""
+MODEL_ALONE = "the model alone is loaded with tokenizer=False (onward convert --no-tokenizer)"
+"""What to do about a tokenizer that onward cannot represent."""
 _NORMAL, _CONTROL, _UNUSED = 1, 3, 5
 
 
@@ -31,9 +33,7 @@ def vocabulary_from_gguf(metadata: Mapping[str, Any], where: Path) -> Vocabulary
     try:
         return _vocabulary({key.removeprefix("tokenizer.ggml."): value for key, value in metadata.items()})
     except TokenizerError as error:
-        raise TokenizerError(
-            f"{where}: {error}; the model alone can be had with tokenizer=False (--no-tokenizer)"
-        ) from None
+        raise TokenizerError(f"{where}: {error}; {MODEL_ALONE}") from None
 
 
 def _vocabulary(said: Mapping[str, Any]) -> Vocabulary:
