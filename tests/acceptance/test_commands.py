@@ -312,3 +312,20 @@ def test_tokenizers_to_look_at(capsys: pytest.CaptureFixture[str]) -> None:
     assert int(table[1].split()[1].replace(",", "")) < int(table[2].split()[1].replace(",", ""))
     assert "no file nowhere.txt" in fails(capsys, "tokenizer", "compare", "mine.json", "--text", "nowhere.txt")
     assert "--text" in fails(capsys, "tokenizer", "compare", "mine.json", status=2)
+
+
+def test_converted_for_transformers_and_back(capsys: pytest.CaptureFixture[str]) -> None:
+    onward(*TRAIN, "--steps", "3")
+    assert 'AutoModelForCausalLM.from_pretrained("theirs") of transformers' in onward("convert", "runs/book", "theirs")
+    assert json.loads(Path("theirs/config.json").read_text())["model_type"] == "nanochat"
+    assert "next: onward generate ours" in onward("convert", "theirs", "ours")
+    for name in ("model.safetensors", "tokenizer.json"):
+        assert Path("ours", name).read_bytes() == Path("runs/book/checkpoints/step-000003", name).read_bytes()
+    assert "theirs exists already; give a folder that does not" in fails(capsys, "convert", "runs/book", "theirs")
+    assert "there is no run and no model in nowhere" in fails(capsys, "convert", "nowhere", "other")
+    Path("model.gguf").write_bytes(b"GGUF")
+    assert "model.gguf is cut short or is no GGUF file" in fails(capsys, "convert", "model.gguf", "other")
+    onward(*TRAIN, "--steps", "3", "--set", "model.norm_order=post", "--out", "runs/post")
+    message = fails(capsys, "convert", "runs/post", "other")
+    assert "gpt2 has no" in message
+    assert "nanochat has no norm_order = post" in message

