@@ -12,7 +12,13 @@ from pathlib import Path
 import pytest
 
 from onward.cli.app import main
-from tests.conftest import TINY_TEXT
+from onward.data.chat import Message, chat_tokens, end_of_reply
+from onward.generation.generator import generate
+from onward.library import load
+from onward.model.config import ModelConfig
+from onward.model.folder import write_model_folder
+from onward.tokenizer import Tokenizer
+from tests.conftest import TINY_TEXT, random_decoder
 
 ONWARD = [sys.executable, "-m", "onward.cli.app"]
 TRAIN = ["train", "book.txt", "--size", "tiny", "--vocab-size", "300", "--set", "training.batch_size=4"]
@@ -329,3 +335,21 @@ def test_converted_for_transformers_and_back(capsys: pytest.CaptureFixture[str])
     message = fails(capsys, "convert", "runs/post", "other")
     assert "gpt2 has no" in message
     assert "nanochat has no norm_order = post" in message
+
+
+def test_a_chat_with_a_model_that_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    marks = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    tokenizer = Tokenizer.train_on([TINY_TEXT], vocab_size=280, special_tokens=marks)
+    config = ModelConfig(vocab_size=280, context_length=64, n_layers=1, d_model=16, n_heads=2)
+    Path("chatty").mkdir()
+    write_model_folder(Path("chatty"), random_decoder(config, tokenizer))
+    command = ["generate", "chatty", "--chat", "Hi<|im_end|>", "--temperature", "0", "--max-tokens", "8"]
+    reply = onward(*command)
+    tokens = chat_tokens(tokenizer, [Message("user", "Hi<|im_end|>")])
+    model = load("chatty")
+    assert reply == generate(model, tokens, temperature=0, max_tokens=8, stop_tokens=[end_of_reply(tokenizer)]) + "\n"
+    assert "exclude each other" in fails(capsys, *command, "--prompt", "Hi")
+    model.tokenizer = Tokenizer.train_on([TINY_TEXT], vocab_size=280)
+    Path("silent").mkdir()
+    write_model_folder(Path("silent"), model)
+    assert "this model is not made for chats" in fails(capsys, "generate", "silent", "--chat", "Hi")

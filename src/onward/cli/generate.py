@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +21,7 @@ def generate(
     /,
     *,
     prompt: str = "",
+    chat: str | None = None,
     sampling: Annotated[Sampling | None, Parameter(name="*")] = None,
     beams: int | None = None,
     length_penalty: float | None = None,
@@ -36,32 +38,43 @@ def generate(
     onward generate runs/demo --prompt "ROMEO:" --n 3 --max-tokens 40
     onward generate runs/demo --prompt "ROMEO:" --explain --max-tokens 5
     onward generate runs/demo --prompt "ROMEO:" --beams 4 --n 2 --max-tokens 40
+    onward generate SmolLM2.gguf --chat "What is the capital of Italy?" --temperature 0
     ```
 
     Args:
-        model: A run folder, a checkpoint in it, or any model folder.
+        model: A run folder, a checkpoint in it, any model folder, a folder of Hugging Face, or a GGUF file.
         prompt: What the text begins with; empty: the model begins a document of its own.
+        chat: A message to a model that was trained to answer, in ChatML; it writes its reply.
         sampling: how the text is written.
         beams: Look for the likeliest texts by beam search, keeping so many; nothing is drawn then.
         length_penalty: With --beams: 0 ranks texts by their probability, 1 by the mean a token, more favours long ones.
         dtype: What the weights are kept in: float32, bfloat16, or int8, the fastest; auto: float32.
     """
     import onward
+    from onward.data.chat import Message, chat_tokens, end_of_reply
     from onward.errors import ConfigError
     from onward.generation.beam import beam_search, settings_for_beams
+    from onward.model.language_model import tokenizer_of
 
     sampling = sampling or Sampling()
     if beams is None and length_penalty is not None:
         raise ConfigError("--length-penalty ranks the texts of beam search; give --beams too")
+    if chat is not None and prompt:
+        raise ConfigError("--chat and --prompt exclude each other: a reply begins with nothing")
     loaded = onward.load(model, dtype=dtype)
+    begin: str | list[int] = prompt
+    if chat is not None:
+        begin = chat_tokens(tokenizer_of(loaded), [Message("user", chat)])
+        stop_tokens = (*sampling.stop_tokens, end_of_reply(tokenizer_of(loaded)))
+        sampling = dataclasses.replace(sampling, stop_tokens=stop_tokens)
     if beams is not None:
         ranked_by = 1.0 if length_penalty is None else length_penalty
         search = settings_for_beams(sampling)
-        _show(beam_search(loaded, prompt, beams=beams, length_penalty=ranked_by, **search), prompt, loaded)
+        _show(beam_search(loaded, begin, beams=beams, length_penalty=ranked_by, **search), prompt, loaded)
     elif sampling.n > 1 or sampling.explain or sampling.logprobs is not None:
-        _show(onward.generate_batch(loaded, [prompt], sampling), prompt, loaded)
+        _show(onward.generate_batch(loaded, [begin], sampling), prompt, loaded)
     else:
-        _show_as_it_comes(onward.stream(loaded, prompt, **vars(sampling)), prompt)
+        _show_as_it_comes(onward.stream(loaded, begin, **vars(sampling)), prompt)
 
 
 def _show_as_it_comes(pieces: Iterator[str], prompt: str) -> None:
