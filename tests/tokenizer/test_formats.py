@@ -91,6 +91,26 @@ def test_every_pattern_goes_through_tokenizers(pattern: str, tmp_path: Path) -> 
     assert peer.encode(TEXT + " \n ").ids == tokenizer.encode(TEXT + " \n ")
 
 
+@pytest.mark.parametrize("place", ["first", "last", "behind ids that are not in use"])
+def test_special_tokens_keep_their_ids_in_tokenizers(tokenizer: Tokenizer, tmp_path: Path, place: str) -> None:
+    made: Any = tokenizer._vocabulary
+    first, unused = int(place == "first"), 3 * place.startswith("behind")
+    tokens = [*[b"<|endoftext|>"] * first, *made.tokens[:-1], *[b""] * unused, *[b"<|endoftext|>"] * (1 - first)]
+    changed = Tokenizer(
+        dataclasses.replace(
+            made,
+            tokens=tokens,
+            merges=[(left + first, right + first, new + first) for left, right, new in made.merges],
+            special_tokens={"<|endoftext|>": tokens.index(b"<|endoftext|>")},
+        )
+    )
+    changed.save(tmp_path)
+    assert Tokenizer.load(tmp_path) == changed
+    peer = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    text = "First Citizen<|endoftext|>Second"
+    assert peer.encode(text).ids == changed.encode(text, allowed_special="all")
+
+
 def test_post_processors_and_whole_words_are_kept(document: dict[str, Any], tmp_path: Path) -> None:
     template = {"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A", "type_id": 0}}]}
     document["post_processor"] = {"type": "Sequence", "processors": [template]}

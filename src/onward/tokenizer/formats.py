@@ -23,13 +23,14 @@ from onward._core import base_bytes, merges_of_ranks, split_patterns
 from onward.atomic import atomic_file
 from onward.errors import TokenizerError
 from onward.tokenizer.pre_tokenizers import BYTE_LEVEL, pattern_of, pre_tokenizer_of, splitter_of, splitters
-from onward.tokenizer.vocabulary import Vocabulary
+from onward.tokenizer.vocabulary import MOST_TOKENS, Vocabulary
 from onward.tokenizer.word_level import WordLevelVocabulary
 
 TOKENIZER_JSON = "tokenizer.json"
 GPT2_FILES = (("encoder.json", "vocab.bpe"), ("vocab.json", "merges.txt"))  # OpenAI's names, Hugging Face's
 RANKS_SUFFIX = ".tiktoken"
-MAX_FILE_BYTES = 1 << 30
+MAX_FILE_BYTES = 1 << 28
+"""Reading JSON takes up to twenty times its length in memory; the largest files of tokenizers have 2 ** 25 bytes."""
 MAX_RANKED_TOKEN_BYTES = 512
 """Finding the merges behind a token takes quadratic time; in OpenAI's files the longest has 128 bytes."""
 MAX_UNUSED_IDS = 65_536
@@ -175,7 +176,7 @@ def _parse_json(text: str) -> dict[str, Any]:
         result = dict(pairs)
         if len(result) < len(pairs):
             repeated = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
-            raise TokenizerError(f"the key {repeated!r} is there twice")
+            raise TokenizerError(f"the key {_shortly(repeated)} is there twice")
         return result
 
     try:
@@ -203,7 +204,13 @@ def _from_tokenizer_json(document: dict[str, Any]) -> Vocabulary | WordLevelVoca
     kind = model.get("type", "BPE")
     if kind not in ("BPE", "WordLevel"):
         raise TokenizerError(f"a tokenizer of type {_shortly(kind)}; onward reads byte-level BPE and WordLevel only")
-    _refuse_unless_empty(document, "", "normalizer")
+    if document.get("version", "1.0") != "1.0":
+        raise TokenizerError(f"'version' is {_shortly(document['version'])}, expected '1.0'")
+    for option in ("normalizer", "truncation", "padding"):
+        _refuse_unless(document, "", option, None)
+    post_processor = document.get("post_processor")
+    if post_processor is not None:
+        _encoded(json.dumps(_expect(post_processor, dict, "'post_processor'"), ensure_ascii=False))
     special_tokens = _special_tokens(_expect(document.get("added_tokens", []), list, "'added_tokens'"))
     if kind == "WordLevel":
         return _word_level(document, model, special_tokens)
@@ -233,8 +240,9 @@ def _word_level(document: dict[str, Any], model: dict[str, Any], special_tokens:
 
 
 def _bpe(document: dict[str, Any], model: dict[str, Any], special_tokens: dict[str, int]) -> Vocabulary:
-    for option in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
-        _refuse_unless_empty(model, "model.", option)
+    _refuse_unless(model, "model.", "dropout", None, 0.0, 0)
+    for option in ("continuing_subword_prefix", "end_of_word_suffix"):
+        _refuse_unless(model, "model.", option, None, "")
     split_pattern = pattern_of(document.get("pre_tokenizer"))
     if split_pattern is None:
         raise TokenizerError(
@@ -249,8 +257,10 @@ def _bpe(document: dict[str, Any], model: dict[str, Any], special_tokens: dict[s
     built = build_vocabulary(
         vocabulary, [merge_parts(merge, rank) for rank, merge in enumerate(merges)], special_tokens
     )
-    if len(built.base_ids()) < 256:  # a byte that is no token is left out, and not marked as unknown
-        _refuse_unless_empty(model, "model.", "unk_token")
+    if len(built.base_ids()) < 256:  # a byte that is no token is left out, and not marked in any way
+        _refuse_unless(model, "model.", "unk_token", None)
+        _refuse_unless(model, "model.", "byte_fallback", None, False)
+    _refuse_unless(model, "model.", "ignore_merges", None, False, True)
     return replace(
         built,
         split_pattern=split_pattern,
@@ -259,9 +269,10 @@ def _bpe(document: dict[str, Any], model: dict[str, Any], special_tokens: dict[s
     )
 
 
-def _refuse_unless_empty(where: dict[str, Any], prefix: str, option: str) -> None:
-    if where.get(option):
-        raise TokenizerError(f"'{prefix}{option}' is {_shortly(where[option])}, which onward cannot represent")
+def _refuse_unless(where: dict[str, Any], prefix: str, option: str, *harmless: Any) -> None:
+    value = where.get(option)
+    if not any(type(value) is type(other) and value == other for other in harmless):
+        raise TokenizerError(f"'{prefix}{option}' is {_shortly(value)}, which onward cannot represent")
 
 
 def _special_tokens(added_tokens: list[Any]) -> dict[str, int]:
@@ -272,12 +283,16 @@ def _special_tokens(added_tokens: list[Any]) -> dict[str, int]:
         if not _encoded(content):
             raise TokenizerError(f"'content' of added token {i} is empty")
         for flag in ("single_word", "lstrip", "rstrip"):
-            _refuse_unless_empty(entry, f"added token {content!r}: ", flag)
-        if not entry.get("special", False):
-            raise TokenizerError(f"the added token {content!r} is not special, which onward cannot represent")
+            _refuse_unless(entry, f"added token {_shortly(content)}: ", flag, None, False)
+        if entry.get("special") is not True:
+            raise TokenizerError(f"the added token {_shortly(content)} is not special, which onward cannot represent")
+        _refuse_unless(entry, f"added token {_shortly(content)}: ", "normalized", None, False, True)
         if content in special_tokens:
-            raise TokenizerError(f"the added token {content!r} is there twice")
-        special_tokens[content] = _expect(entry.get("id"), int, f"'id' of added token {content!r}")
+            raise TokenizerError(f"the added token {_shortly(content)} is there twice")
+        special_tokens[content] = _expect(entry.get("id"), int, f"'id' of added token {_shortly(content)}")
+    # `tokenizers` looks for those that are not normalized first, wherever they stand.
+    if len({bool(entry.get("normalized")) for entry in added_tokens}) > 1:
+        raise TokenizerError("some added tokens are 'normalized' and some are not, which onward cannot represent")
     return special_tokens
 
 
@@ -306,6 +321,12 @@ def _load_gpt2_files(encoder_file: Path, merges_file: Path) -> Vocabulary:
         special = {
             token: id_ for token, id_ in encoder.items() if token not in made and token not in _BYTE_OF_CHARACTER
         }
+        for token in special:
+            if not (token.startswith("<") and token.endswith(">")):
+                raise TokenizerError(
+                    f"no merge makes the token {_shortly(token)}, and it does not look like a special one, which are "
+                    f"written <...>; is {merges_file.name} cut short, or another's?"
+                )
         return build_vocabulary(encoder, merges, special)
 
 
@@ -385,7 +406,9 @@ def build_vocabulary(
     for rank, (left, right) in enumerate(merges):
         for part in (left, right, left + right):
             if part not in entries:
-                raise TokenizerError(f"merge {rank} is of {left!r} and {right!r}, but {part!r} is no token")
+                raise TokenizerError(
+                    f"merge {rank} is of {_shortly(left)} and {_shortly(right)}, but {_shortly(part)} is no token"
+                )
         ranked.append((entries[left], entries[right], entries[left + right]))
     return Vocabulary(tokens=tokens, merges=ranked, special_tokens=special_tokens)
 
@@ -394,8 +417,12 @@ def _tokens_by_id(
     entries: dict[str, Any], special_tokens: dict[str, int], to_bytes: Callable[[str], bytes]
 ) -> list[bytes]:
     """The bytes of every token at the place of its id, as they are written in the file."""
+    if len(entries) >= MOST_TOKENS:
+        raise TokenizerError(f"{len(entries):,} tokens, expected fewer than {MOST_TOKENS:,}")
     tokens: dict[int, bytes] = {}
     for name, id_ in (entries | special_tokens).items():
+        if not name:
+            raise TokenizerError("there is an empty token")
         id_ = _expect(id_, int, f"the id of {_shortly(name)}")
         if not 0 <= id_ < len(entries) + len(special_tokens) + MAX_UNUSED_IDS:
             raise TokenizerError(f"the id {_shortly(id_)} of {_shortly(name)} is out of range")
@@ -418,7 +445,7 @@ def _to_bytes(name: str) -> bytes:
         return bytes(_BYTE_OF_CHARACTER[character] for character in name)
     except KeyError as error:
         raise TokenizerError(
-            f"the token {name!r} is not written in bytes, as byte-level BPE writes it; "
+            f"the token {_shortly(name)} is not written in bytes, as byte-level BPE writes it; "
             "SentencePiece tokenizers cannot be represented"
         ) from error
 
@@ -427,7 +454,9 @@ def _encoded(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise TokenizerError(f"the token {text!r} holds half a surrogate pair, which is no character") from error
+        raise TokenizerError(
+            f"the token {_shortly(text)} holds half a surrogate pair, which is no character"
+        ) from error
 
 
 _Kind = TypeVar("_Kind")

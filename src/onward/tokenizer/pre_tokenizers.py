@@ -61,6 +61,8 @@ def pattern_of(pre_tokenizer: Any) -> str | None:
     if not _is(byte_level, "ByteLevel") or byte_level.get("add_prefix_space") is not False:
         return None
     splits_again = byte_level.get("use_regex", True)
+    if not isinstance(splits_again, bool):
+        return None
     if len(steps) == 1:
         return "gpt2" if splits_again else "byte"
     if _is(steps[0], "Digits"):
@@ -70,9 +72,14 @@ def pattern_of(pre_tokenizer: Any) -> str | None:
 
 def _pattern_of_split(split: Any) -> str | None:
     """The expressions match every character, so that keeping the matches and cutting around them are the same."""
-    if not _is(split, "Split") or (split.get("behavior"), split.get("invert")) not in (
-        ("Isolated", False),
-        ("Removed", True),
+    if (
+        not _is(split, "Split")
+        or not isinstance(split.get("invert"), bool)
+        or (split.get("behavior"), split.get("invert"))
+        not in (
+            ("Isolated", False),
+            ("Removed", True),
+        )
     ):
         return None
     pattern = split.get("pattern")
