@@ -310,6 +310,7 @@ def test_a_tokenizer_on_its_own(capsys: pytest.CaptureFixture[str]) -> None:
 def test_tokenizers_to_look_at(capsys: pytest.CaptureFixture[str]) -> None:
     onward("tokenizer", "train", "book.txt", "--vocab-size", "300", "--out", "mine.json")
     onward("tokenizer", "train", "book.txt", "--vocab-size", "280", "--out", "small.json")
+    assert onward("tokenizer", "simple", "words", "book.txt", "--out", "words.json").startswith("words.json: ")
     lines = onward("tokenizer", "show", "mine.json", "Line 7").splitlines()
     assert lines[0] == "Line│ 7"
     assert "'Line', merge by merge (the lowest rank first)" in lines

@@ -59,6 +59,16 @@ def test_words_by_frequency() -> None:
     assert few.pieces(range(4)) == ["a", "b", "<|unknown|>", "<|endoftext|>"]
 
 
+@pytest.mark.parametrize("kind", ["characters", "words"])
+def test_files_are_their_texts(kind: simple.Kind, tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_text(SHAKESPEARE, encoding="utf-8")
+    (tmp_path / "two.jsonl").write_text(json.dumps({"text": "naïve"}) + "\n" + json.dumps({"text": " ways"}))
+    texts = [SHAKESPEARE, "naïve", " ways"]
+    assert simple.train(tmp_path, kind) == simple.train_on(texts, kind)
+    with pytest.raises(TokenizerError, match="none.txt"):
+        simple.train(tmp_path / "none.txt", kind)
+
+
 @pytest.mark.parametrize("pattern", PATTERNS)
 @given(text=tricky_text)
 def test_every_word_is_looked_up(pattern: str, text: str) -> None:
@@ -136,8 +146,8 @@ def test_wrong_ids_are_refused(ids: Any) -> None:
         ({"min_frequency": 0}, "min_frequency is 0"),
         ({"min_frequency": 3}, "the text has no words that occur 3 times"),
         ({"special_tokens": ["a"]}, "the ids 0 and 4 are both the token b'a'"),
-        ({"special_tokens": [""]}, "special token"),
-        ({"special_tokens": ["<a>", "<a>"]}, "are both the token"),
+        ({"special_tokens": [""]}, "special token 1 is ''"),
+        ({"special_tokens": ["<a>", "<a>"]}, "special token 2 is '<a>'"),
         ({"kind": "words", "split_pattern": "perl"}, "the split pattern 'perl' is unknown; there are: gpt2, "),
     ],
 )

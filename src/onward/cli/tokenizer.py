@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -94,6 +94,44 @@ def train(
     for sentence in left_out:
         print(sentence)
     print(f"{out}: {tokenizer.vocab_size:,} tokens, learned in {time.perf_counter() - began:.1f} s")
+
+
+@app.command
+def simple(
+    kind: Literal["characters", "words"],
+    text: Path,
+    /,
+    *more: Path,
+    out: Path,
+    vocab_size: int | None = None,
+    split_pattern: str = "gpt2",
+    min_frequency: int = 1,
+) -> None:
+    """Make a tokenizer whose tokens are the characters or the words of a text, and save it as a tokenizer.json.
+
+    What the text does not hold becomes <|unknown|>.
+
+    ```
+    onward tokenizer simple characters book.txt --out characters.json
+    onward tokenizer simple words book.txt --min-frequency 2 --vocab-size 10000 --out words.json
+    ```
+
+    Args:
+        kind: What a token is.
+        text: A file of text (plain, .gz, .xz, .zst, or .jsonl with a "text" a line), or a folder of them.
+        more: More of them.
+        out: The file, or the folder to put a tokenizer.json into.
+        vocab_size: The most tokens, of which the most frequent are kept. Without it: all.
+        split_pattern: How text is cut into words: gpt2, cl100k, o200k, llama3, smollm2, whitespace or byte.
+        min_frequency: How often a word must occur to be a token.
+    """
+    from onward.tokenizer.simple import train
+
+    tokenizer = train(
+        [text, *more], kind, vocab_size=vocab_size, split_pattern=split_pattern, min_frequency=min_frequency
+    )
+    tokenizer.save(out)
+    print(f"{out}: {tokenizer.vocab_size:,} tokens")
 
 
 @app.command

@@ -12,12 +12,51 @@ from typing import Literal, get_args
 
 from onward._core import split_patterns
 from onward.errors import TokenizerError
+from onward.tokenizer.sources import Paths, TextFiles, cut_safely
 from onward.tokenizer.tokenizer import END_TOKEN, Tokenizer
-from onward.tokenizer.train import surrogate_message
+from onward.tokenizer.train import check_special_tokens, surrogate_message
 from onward.tokenizer.vocabulary import MOST_TOKENS
 from onward.tokenizer.word_level import CHARACTERS, UNKNOWN_TOKEN, WordLevelVocabulary, cut_words
 
 Kind = Literal["characters", "words"]
+
+
+def train(
+    files: Paths,
+    kind: Kind,
+    *,
+    vocab_size: int | None = None,
+    special_tokens: Sequence[str] = (END_TOKEN,),
+    split_pattern: str = "gpt2",
+    min_frequency: int = 1,
+) -> Tokenizer:
+    """Make a tokenizer of the characters or words of files of UTF-8 text, read block by block.
+
+    Args:
+        files: as of `Tokenizer.train`.
+        kind: "characters" or "words".
+        vocab_size: the most tokens to have, <|unknown|> and the special tokens among them: the most frequent are
+            kept. None: no limit.
+        special_tokens: tokens that stand for no text; they get the last ids, after <|unknown|>.
+        split_pattern: how text is cut into words, as of `Tokenizer.train`.
+        min_frequency: how often a word must occur to be a token. With 2, what occurs once shows a model in training
+            what unknown words are like.
+
+    Raises:
+        TokenizerError: a file that cannot be read or is not UTF-8; a setting out of range.
+
+    >>> import pathlib, tempfile
+    >>> book = pathlib.Path(tempfile.mkdtemp()) / "book.txt"
+    >>> _ = book.write_text("to be or not to be")
+    >>> train(book, "characters").pieces(range(9))
+    [' ', 'b', 'e', 'n', 'o', 'r', 't', '<|unknown|>', '<|endoftext|>']
+    """
+    pattern = _pattern_of(kind, split_pattern)
+    counts = Counter[bytes]()
+    for blocks in TextFiles(files).texts():
+        for block in blocks if pattern == CHARACTERS else cut_safely(blocks, pattern):
+            _count(counts, block.decode(), pattern)
+    return _tokenizer(counts, pattern, vocab_size, special_tokens, min_frequency)
 
 
 def train_on(
@@ -68,6 +107,7 @@ def _tokenizer(
 ) -> Tokenizer:
     """The most frequent words by frequency; characters by code point, for a reader finds them so."""
     special = [UNKNOWN_TOKEN, *special_tokens]
+    check_special_tokens(special)
     most = MOST_TOKENS - 1 if vocab_size is None else vocab_size
     if not len(special) < most < MOST_TOKENS:
         raise TokenizerError(

@@ -94,7 +94,7 @@ def learn_vocabulary(
         raise TokenizerError(
             f"the split pattern {split_pattern!r} is unknown; there are: {', '.join(split_patterns())}"
         )
-    _check_special(special_tokens)
+    check_special_tokens(special_tokens)
     _check_vocab_size(options, 256 + len(special_tokens), f"256 bytes, {len(special_tokens)} special")
     alphabet = vocabulary_from_merges([], [], split_pattern)
     learner = _Learner(source, split_pattern, options)
@@ -257,7 +257,12 @@ def surrogate_message(text: str, position: int) -> str:
     )
 
 
-def _check_special(special_tokens: Sequence[str]) -> None:
+def check_special_tokens(special_tokens: Sequence[str]) -> None:
+    """Refuse special tokens that are no texts, empty, or there twice.
+
+    Raises:
+        TokenizerError: with the one.
+    """
     for i, token in enumerate(special_tokens):
         if not isinstance(token, str) or not token or token in special_tokens[:i]:
             raise TokenizerError(f"special token {i} is {token!r}; expected texts, none empty and none twice")
