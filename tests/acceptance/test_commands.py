@@ -195,7 +195,7 @@ def test_characters_as_tokens() -> None:
     Path("other.txt").write_text("Line ф")
     figures = [line.split(maxsplit=1) for line in onward("evaluate", "runs/book", "other.txt").splitlines()]
     assert figures[0] == ["tokens", "6"]
-    assert figures[-1] == ["unknown", "1 tokens (16.67 %), which count as spelled out, 8 bits a byte"]
+    assert ["unknown", "1 tokens (16.67 %), which count as spelled out, 8 bits a byte"] in figures
 
 
 def test_bad_texts(capsys: pytest.CaptureFixture[str]) -> None:
