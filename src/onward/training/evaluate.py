@@ -227,6 +227,11 @@ def describe(result: Evaluation) -> str:
         f"perplexity     {result.perplexity:.2f}",
         f"accuracy       {100 * result.accuracy:.1f} % of the next tokens are the likeliest",
     ]
+    if result.n_unknown:
+        share = 100 * result.n_unknown / result.n_tokens
+        lines.append(
+            f"unknown        {result.n_unknown:,} tokens ({share:.2f} %), which count as spelled out, 8 bits a byte"
+        )
     if result.by_confidence:
         lines.append(f"calibration    off by {100 * result.calibration_error:.1f} % on average; the likeliest token's")
         lines.append("               probability, and how often it came:")
