@@ -79,8 +79,8 @@ Vocabulary::Vocabulary(const std::vector<std::string>& tokens,
   }
   for (const std::uint32_t left : id_of_byte_) {
     for (const std::uint32_t right : id_of_byte_) {
-      const bool tokens = left != kNoToken && right != kNoToken;
-      byte_ranks_.push_back(tokens ? rank_of(left, right) : kNoRank);
+      const bool both = left != kNoToken && right != kNoToken;
+      byte_ranks_.push_back(both ? rank_of(left, right) : kNoRank);
     }
   }
   for (const std::uint32_t id : whole_words) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 #include <stdexcept>
 #include <utility>
 
@@ -15,8 +16,11 @@ std::span<const std::uint32_t> WordMerger::merge(std::string_view word) {
   if (!vocabulary_.has_every_byte()) word = without_missing_bytes(word);
   if (word.empty()) return {};
   const auto* bytes = reinterpret_cast<const std::uint8_t*>(word.data());
-  return word.size() <= kMostInBlocks ? merge_in_blocks(bytes, word.size())
-                                      : merge_in_buckets(bytes, word.size());
+  if (word.size() <= kMostInBlocks) return merge_in_blocks(bytes, word.size());
+  if (std::memcmp(bytes, bytes + 1, word.size() - 1) == 0 && merge_in_runs(*bytes, word.size())) {
+    return slots_;
+  }
+  return merge_in_buckets(bytes, word.size());
 }
 
 // A byte that is no token is left out before anything merges, as other libraries do it.
@@ -76,6 +80,72 @@ void WordMerger::update_block(std::size_t block) {
     for (std::size_t k = 0; k < 4; ++k) least[k] = std::min(least[k], pairs[i + k]);
   }
   least_[block] = std::min(std::min(least[0], least[1]), std::min(least[2], least[3]));
+}
+
+// A word of one byte over and over, as blanks and dashes are, is a few runs of equal tokens all the
+// way: merging inside a run halves it at once, whatever its length. False where that would not be
+// the order of the ranks, or where the runs become many.
+bool WordMerger::merge_in_runs(std::uint8_t byte, std::size_t size) {
+  constexpr int kMostSteps = 1000;
+  runs_.assign(1, {vocabulary_.id_of_byte(byte), size});
+  for (int step = 0; step < kMostSteps; ++step) {
+    Rank best = kNoRank;
+    std::size_t at = 0;
+    bool inside = false;
+    for (std::size_t i = 0; i < runs_.size(); ++i) {
+      const Rank same =
+          runs_[i].count > 1 ? vocabulary_.rank_of(runs_[i].id, runs_[i].id) : kNoRank;
+      if (same < best) best = same, at = i, inside = true;
+      const Rank next = rank_after(i, runs_[i].id);
+      if (next < best) best = next, at = i, inside = false;
+    }
+    if (best == kNoRank) {
+      slots_.clear();
+      for (const auto& [id, count] : runs_) slots_.insert(slots_.end(), count, id);
+      return true;
+    }
+    if (inside) {
+      if (!halve_run(at, best)) return false;
+    } else {
+      --runs_[at].count;
+      --runs_[at + 1].count;
+      runs_.insert(runs_.begin() + static_cast<std::ptrdiff_t>(at) + 1,
+                   {vocabulary_.made_by(best), 1});
+    }
+    join_runs();
+  }
+  return false;
+}
+
+// Of this token and the one after the run; kNoRank if they do not merge.
+Rank WordMerger::rank_after(std::size_t run, std::uint32_t id) const {
+  return run + 1 < runs_.size() ? vocabulary_.rank_of(id, runs_[run + 1].id) : kNoRank;
+}
+
+// False if a pair that is made on the way would have to merge before the rest of the run does.
+bool WordMerger::halve_run(std::size_t at, Rank rank) {
+  const Run run = runs_[at];
+  const std::uint32_t made = vocabulary_.made_by(rank);
+  const Rank before = at > 0 ? vocabulary_.rank_of(runs_[at - 1].id, made) : kNoRank;
+  const Rank beside = vocabulary_.rank_of(made, made);
+  if (std::min({before, beside, vocabulary_.rank_of(made, run.id)}) <= rank) return false;
+  runs_[at] = {made, run.count / 2};
+  runs_.insert(runs_.begin() + static_cast<std::ptrdiff_t>(at) + 1, {run.id, run.count % 2});
+  return true;
+}
+
+// Takes out empty runs, and makes one of two that are of the same token.
+void WordMerger::join_runs() {
+  std::size_t kept = 0;
+  for (const Run& run : runs_) {
+    if (run.count == 0) continue;
+    if (kept > 0 && runs_[kept - 1].id == run.id) {
+      runs_[kept - 1].count += run.count;
+    } else {
+      runs_[kept++] = run;
+    }
+  }
+  runs_.resize(kept);
 }
 
 // A long word is merged rank by rank: the positions of each rank wait in a bucket. Merging makes

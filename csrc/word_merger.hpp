@@ -23,6 +23,10 @@ class WordMerger {
 
  private:
   std::span<const std::uint32_t> merge_in_blocks(const std::uint8_t* bytes, std::size_t size);
+  bool merge_in_runs(std::uint8_t byte, std::size_t size);
+  Rank rank_after(std::size_t run, std::uint32_t id) const;
+  bool halve_run(std::size_t at, Rank rank);
+  void join_runs();
   std::span<const std::uint32_t> merge_in_buckets(const std::uint8_t* bytes, std::size_t size);
   Rank merge_at(std::uint32_t position, Rank rank);
   void update_block(std::size_t block);
@@ -68,6 +72,11 @@ class WordMerger {
     std::vector<Bucket> buckets_;
     std::uint32_t used_ = 0;
   };
+  struct Run {
+    std::uint32_t id;
+    std::size_t count;
+  };
+  std::vector<Run> runs_;
   std::vector<std::uint32_t> slots_;
   Buckets buckets_;
 };
