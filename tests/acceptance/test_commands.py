@@ -293,6 +293,7 @@ def test_a_tokenizer_on_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     ids = [line.split()[0] for line in lines[:-1]]
     assert onward("tokenizer", "decode", "mine.json", *ids) == "Line 7<|endoftext|>\n"
     assert "id 300 at position 0 is not in the vocabulary" in fails(capsys, "tokenizer", "decode", "mine.json", "300")
+    assert onward("tokenizer", "encode-file", "mine.json", "book.txt", "--out", "a.tokens").startswith("a.tokens: ")
     Path("broken.json").write_text("{")
     assert "broken.json" in fails(capsys, "tokenizer", "encode", "broken.json", "x")
     assert "nowhere" in fails(capsys, "tokenizer", "encode", "nowhere", "x")

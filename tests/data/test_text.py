@@ -27,6 +27,15 @@ def test_files_folders_and_separators(tmp_path: Path) -> None:
     assert read_documents([tmp_path / "a.txt", tmp_path / "a.txt"]) == ["one", "one"]
 
 
+def test_separators_are_found_wherever_blocks_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.txt").write_text("  \n\nonë <|end<|endoftext|>  <|endoftext|>twö<|endoftex")
+    (tmp_path / "b.jsonl").write_text('{"text": "three<|endoftext|>four"}\n{"text": ""}\n{"text": "five"}\n')
+    for size in (*range(1, 30), 1 << 20):
+        monkeypatch.setattr("onward.tokenizer.sources.BLOCK_BYTES", size)
+        documents = read_documents([tmp_path])
+        assert documents == ["  \n\nonë <|end", "twö<|endoftex", "three", "four", "five"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -50,7 +59,7 @@ def test_bad_files_are_named(tmp_path: Path, name: str, content: bytes, message:
 def test_missing_file_and_folder_without_text(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"there is no file .*nowhere\.txt"):
         read_documents([tmp_path / "nowhere.txt"])
-    with pytest.raises(DataError, match="has no .txt or .txt.gz file"):
+    with pytest.raises(DataError, match=r"has no \.txt, \.md or \.jsonl file in it"):
         read_documents([tmp_path])
 
 

@@ -157,6 +157,38 @@ def encode(tokenizer: EncodedBy, text: str, /) -> None:
 
 
 @app.command
+def encode_file(tokenizer: EncodedBy, text: Path, /, *more: Path, out: Path, threads: int | None = None) -> None:
+    """Encode text files into a token file.
+
+    ```
+    onward tokenizer encode-file runs/demo stories/ --out stories.tokens
+    ```
+
+    Args:
+        tokenizer: The tokenizer.
+        text: A file of text (plain, .gz, .xz, .zst, or .jsonl with a "text" a line), or a folder of them.
+        more: More of them.
+        out: The token file.
+        threads: Threads that encode; as many as there are processors by default.
+    """
+    import time
+
+    from rich.console import Console
+
+    from onward.data.encode import encode_file as encode_texts
+    from onward.tokenizer import Tokenizer
+    from onward.tokenizer.progress import progress_bar
+
+    began = time.perf_counter()
+    loaded = Tokenizer.load(tokenizer)
+    with progress_bar(Console(stderr=True)) as show:
+        n_tokens = encode_texts(
+            loaded, [text, *more], out, threads=threads, watch=lambda done, total: show("encoding", done, total)
+        )
+    print(f"{out}: {n_tokens:,} tokens, encoded in {time.perf_counter() - began:.1f} s")
+
+
+@app.command
 def decode(tokenizer: EncodedBy, /, *ids: int) -> None:
     """Show the text of ids.
 

@@ -7,12 +7,13 @@ where the loss counts. Every part begins at a multiple of 64 bytes.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -64,38 +65,87 @@ def write_token_file(
     Raises:
         DataError: a token is not below `vocab_size`, or a mask has another length than its document.
     """
-    dtype = np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
-    starts, masks, n_tokens = [], [], 0
     masked = zip(documents, itertools.repeat(None) if loss_masks is None else loss_masks, strict=loss_masks is not None)
-    with atomic_file(path) as temporary, temporary.open("wb") as file:
-        file.write(bytes(_HEADER_ROOM))
+    with token_file_writer(path, end_token=end_token, vocab_size=vocab_size) as writer:
         for document, mask in masked:
-            if document.size and int(document.max()) >= vocab_size:
-                raise DataError(f"token {int(document.max())} of {path} is not below the vocabulary's {vocab_size}")
-            starts.append(n_tokens)
-            n_tokens += 1 + document.size
-            file.write(np.concatenate([[end_token], document]).astype(dtype).tobytes())
-            if mask is not None:
-                if mask.shape != document.shape:
-                    raise DataError(f"loss mask of shape {mask.shape} for a document of shape {document.shape}")
-                masks.append(np.concatenate([[True], mask]).astype(np.uint8))
-        _pad(file)
-        file.write(np.array(starts, "<u8").tobytes())
-        _pad(file)
-        file.write(b"".join(mask.tobytes() for mask in masks))
+            writer.begin_document()
+            writer.write(document, mask)
+        writer.n_bytes = n_bytes
+
+
+@contextlib.contextmanager
+def token_file_writer(path: Path, *, end_token: int, vocab_size: int) -> Iterator[TokenFileWriter]:
+    """Yield what writes a token file part by part; on leaving, the file is there, whole.
+
+    Args:
+        path: where the file goes; its folder is made if need be.
+        end_token: the token that parts documents.
+        vocab_size: one more than the largest possible token.
+
+    Raises:
+        DataError: a token is not below `vocab_size`, or a mask has another length than its tokens.
+    """
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
+        writer = TokenFileWriter(path, file, end_token, vocab_size)
+        yield writer
+        writer.finish()
+
+
+class TokenFileWriter:
+    """Writes the tokens of documents as they come, so that none has to be in memory whole."""
+
+    def __init__(self, path: Path, file: BinaryIO, end_token: int, vocab_size: int) -> None:
+        self.n_tokens = 0
+        self.n_bytes = 0
+        """The length of all documents in UTF-8; to be set before the end."""
+        self._path = path
+        self._file = file
+        self._end_token = end_token
+        self._vocab_size = vocab_size
+        self._dtype = np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
+        self._starts: list[int] = []
+        self._masks: list[npt.NDArray[np.uint8]] = []
+        file.write(bytes(_HEADER_ROOM))
+
+    def begin_document(self) -> None:
+        """Write the end token that leads a document."""
+        self._starts.append(self.n_tokens)
+        self.n_tokens += 1
+        self._file.write(np.array([self._end_token], self._dtype).tobytes())
+
+    def write(self, tokens: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None = None) -> None:
+        """Write the next tokens of the document, shape (n_tokens,); with a mask, all of them."""
+        if tokens.size and int(tokens.max()) >= self._vocab_size:
+            raise DataError(
+                f"token {int(tokens.max())} of {self._path} is not below the vocabulary's {self._vocab_size}"
+            )
+        if mask is not None:
+            if mask.shape != tokens.shape:
+                raise DataError(f"loss mask of shape {mask.shape} for a document of shape {tokens.shape}")
+            self._masks.append(np.concatenate([[True], mask]).astype(np.uint8))
+        self.n_tokens += tokens.size
+        self._file.write(tokens.astype(self._dtype).tobytes())
+
+    def finish(self) -> None:
+        """Write what follows the tokens, then the header."""
+        _pad(self._file)
+        self._file.write(np.array(self._starts, "<u8").tobytes())
+        _pad(self._file)
+        for mask in self._masks:
+            self._file.write(mask.tobytes())
         header = json.dumps(
             {
                 "format": FORMAT_VERSION,
-                "dtype": dtype.str,
-                "n_tokens": n_tokens,
-                "n_documents": len(starts),
-                "has_loss_mask": loss_masks is not None,
-                "vocab_size": vocab_size,
-                "n_bytes": n_bytes,
+                "dtype": self._dtype.str,
+                "n_tokens": self.n_tokens,
+                "n_documents": len(self._starts),
+                "has_loss_mask": bool(self._masks),
+                "vocab_size": self._vocab_size,
+                "n_bytes": self.n_bytes,
             }
         ).encode()
-        file.seek(0)
-        file.write(_MAGIC + len(header).to_bytes(8, "little") + header)
+        self._file.seek(0)
+        self._file.write(_MAGIC + len(header).to_bytes(8, "little") + header)
 
 
 def read_token_file(path: Path) -> TokenFile:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from onward.errors import DataError
+from onward.errors import DataError, TokenizerError
+from onward.tokenizer.sources import TextFiles, refuse_binary
 from onward.tokenizer.tokenizer import END_TOKEN, AllowedSpecial, Tokenizer
 
 VALIDATION_SHARE = 0.1
+_SEPARATOR = END_TOKEN.encode()
 
 
 def bundled_text() -> Path:
@@ -25,7 +26,8 @@ def bundled_text() -> Path:
 def read_documents(paths: Sequence[str | Path]) -> list[str]:
     """Read UTF-8 text into documents: one a file, or several where a file separates them by `<|endoftext|>`.
 
-    A folder stands for every `.txt` and `.txt.gz` below it, in the order of their names. Line ends are kept.
+    Files may be compressed (.gz, .xz, .zst); of JSON Lines (.jsonl), each line's "text" is read as a file is. A folder
+    stands for every .txt, .md and .jsonl below it, in the order of their names. Line ends are kept.
 
     Raises:
         DataError: a path is missing or unreadable, a folder has no text, a file is empty, or is not UTF-8 text
@@ -35,15 +37,42 @@ def read_documents(paths: Sequence[str | Path]) -> list[str]:
     >>> len(text), text[:14]
     (1115394, 'First Citizen:')
     """
-    documents: list[str] = []
+    return [b"".join(document).decode() for document in stream_documents(open_texts(paths))]
+
+
+def open_texts(paths: Sequence[str | Path]) -> TextFiles:
+    """The files that the paths stand for.
+
+    Raises:
+        DataError: a path that is missing, a folder without text.
+    """
     for path in map(Path, paths):
-        for file in _files_of(path):
-            text = _read(file)
-            found = [document for document in text.split(END_TOKEN) if document.strip()]
-            if not found:
-                raise DataError(f"{file} is empty: there is nothing to learn from; give a file with text")
-            documents += found
-    return documents
+        if not path.exists():
+            raise DataError(f"there is no file {path} (looked in {Path.cwd()}); check the name")
+    with _as_data_error():
+        return TextFiles(paths)
+
+
+def stream_documents(texts: TextFiles) -> Iterator[Iterator[bytes]]:
+    """The documents of `read_documents` in blocks of whole characters, each to be read before the next.
+
+    Raises:
+        DataError: as `read_documents`.
+    """
+    found = set()
+    with _as_data_error():
+        for file, blocks in texts.texts():
+            parts = _parts(blocks, file)
+            for lead, ends in parts:
+                while not ends and not lead.decode().strip():
+                    more, ends = next(parts)
+                    lead += more
+                if lead.decode().strip():
+                    found.add(file)
+                    yield _document(lead, ends, parts)
+    for file in texts.files:
+        if file not in found:
+            raise DataError(f"{file} is empty: there is nothing to learn from; give a file with text")
 
 
 def split_documents(documents: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -87,39 +116,33 @@ def document_tokens(tokenizer: Tokenizer, text: str, allowed_special: AllowedSpe
     return lead + tokenizer.encode(text, allowed_special=allowed_special)
 
 
-def _files_of(path: Path) -> list[Path]:
-    """The text files that `path` stands for."""
-    if path.is_dir():
-        runs = {config.parent for config in path.rglob("run.toml")}  # what models wrote is not what they learn from
-        found = sorted(
-            file
-            for file in path.rglob("*")
-            if file.name.endswith((".txt", ".txt.gz")) and file.is_file() and runs.isdisjoint(file.parents)
-        )
-        if not found:
-            raise DataError(f"the folder {path} has no .txt or .txt.gz file in it; name the files one by one")
-        return found
-    if not path.exists():
-        raise DataError(f"there is no file {path} (looked in {Path.cwd()}); check the name")
-    return [path]
+def _parts(blocks: Iterable[bytes], file: Path) -> Iterator[tuple[bytes, bool]]:
+    """A text cut at its separators, in parts of whole characters, and of each whether a document ends with it."""
+    offset, rest = 0, b""
+    with _as_data_error():
+        for block in blocks:
+            refuse_binary(file, block, offset)
+            offset += len(block)
+            *whole, rest = (rest + block).split(_SEPARATOR)
+            yield from ((part, True) for part in whole)
+            # A separator may have begun where the block ends.
+            begun = rest.rfind(b"<", max(len(rest) - len(_SEPARATOR) + 1, 0))
+            part, rest = (rest, b"") if begun < 0 else (rest[:begun], rest[begun:])
+            yield part, False
+    yield rest, True
 
 
-def _read(path: Path) -> str:
-    """The text of one file, without a byte order mark."""
+def _document(lead: bytes, ends: bool, parts: Iterator[tuple[bytes, bool]]) -> Iterator[bytes]:
+    yield lead
+    while not ends:
+        part, ends = next(parts)
+        yield part
+
+
+@contextlib.contextmanager
+def _as_data_error() -> Iterator[None]:
+    """What the tokenizer's room says of files that it cannot read holds here, too."""
     try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(f"{path} is UTF-16; convert it to UTF-8 first, for example with: iconv -f utf-16 -t utf-8")
-    if b"\0" in content:
-        raise DataError(f"{path} is a binary file, no text: a NUL byte at offset {content.index(0)}; give plain text")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not UTF-8 text: byte 0x{content[error.start]:02x} at offset {error.start}; "
-            f"if it is text, convert it first, for example with: iconv -f latin1 -t utf-8"
-        ) from None
+        yield
+    except TokenizerError as error:
+        raise DataError(str(error)) from error

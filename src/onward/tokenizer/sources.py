@@ -11,9 +11,9 @@ import json
 import lzma
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from onward._core import find_invalid_utf8, safe_cut
 from onward.errors import TokenizerError
@@ -22,6 +22,7 @@ BLOCK_BYTES = 1 << 20
 TEXT_SUFFIXES = (".txt", ".md", ".jsonl")
 COMPRESSED_SUFFIXES = (".gz", ".xz", ".zst")
 
+Piece = TypeVar("Piece")
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
@@ -37,14 +38,14 @@ class TextFiles:
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "lines.jsonl"
     >>> _ = file.write_text('{"text": "one"}\n{"text": "two"}\n')
-    >>> [b"".join(blocks) for blocks in TextFiles(file).texts()]
+    >>> [b"".join(blocks) for _, blocks in TextFiles(file).texts()]
     [b'one', b'two']
     """
 
     def __init__(self, paths: Paths) -> None:
         paths = [paths] if isinstance(paths, (str, os.PathLike)) else paths
-        self._files = [file for path in paths for file in text_files(Path(path))]
-        self.total = sum(map(_size, self._files))
+        self.files = [file for path in paths for file in _text_files(Path(path))]
+        self.total = sum(map(_size, self.files))
         """The bytes of all files as they are on disk."""
         self._finished = 0
         self._stream: io.BufferedReader | None = None
@@ -54,13 +55,16 @@ class TextFiles:
         """How many of them have been read."""
         return self._finished + (0 if self._stream is None else self._stream.tell())
 
-    def texts(self) -> Iterator[Iterator[bytes]]:
-        """Each text in blocks of whole characters, valid UTF-8, to be read before the next text is asked for."""
-        for file in self._files:
+    def texts(self) -> Iterator[tuple[Path, Iterator[bytes]]]:
+        """Each text, and the file it is from, in blocks of whole characters, valid UTF-8.
+
+        A text is to be read before the next one is asked for.
+        """
+        for file in self.files:
             if _suffix(file) == ".jsonl":
-                yield from (iter([text]) for text in self._texts_of_lines(file))
+                yield from ((file, iter([text])) for text in self._texts_of_lines(file))
             else:
-                yield self._blocks(file)
+                yield file, self._blocks(file)
 
     def _blocks(self, file: Path) -> Iterator[bytes]:
         """The content without a byte order mark; characters that a block cuts in two go with the next."""
@@ -118,7 +122,7 @@ class TextFiles:
             self._finished += _size(file)
 
 
-def text_files(path: Path) -> list[Path]:
+def _text_files(path: Path) -> list[Path]:
     """The file itself, or every text file below the folder, in the order of their names.
 
     What lies in a run's folder was written by a model, and is no text to learn from.
@@ -156,6 +160,20 @@ def cut_safely(blocks: Iterable[bytes], split_pattern: str) -> Iterator[bytes]:
             del rest[:cut]
     if rest:
         yield bytes(rest)
+
+
+def batches(pieces: Iterable[Piece], n_bytes: Callable[[Piece], int]) -> Iterator[list[Piece]]:
+    """Many small pieces together, so that handing them to a thread costs nothing."""
+    batch: list[Piece] = []
+    size = 0
+    for piece in pieces:
+        batch.append(piece)
+        size += n_bytes(piece)
+        if size >= BLOCK_BYTES // 2:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def refuse_binary(file: Path, block: bytes, offset: int) -> None:

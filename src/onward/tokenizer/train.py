@@ -13,7 +13,7 @@ from typing import Literal
 
 from onward._core import Bpe, WordCounts, find_invalid_utf8, split_patterns
 from onward.errors import TokenizerError
-from onward.tokenizer.sources import BLOCK_BYTES, TextFiles, cut_safely
+from onward.tokenizer.sources import BLOCK_BYTES, TextFiles, batches, cut_safely
 from onward.tokenizer.threads import map_in_order, thread_count
 from onward.tokenizer.vocabulary import MOST_TOKENS, Vocabulary, vocabulary_from_merges
 from onward.tokenizer.word_level import WordLevelVocabulary
@@ -168,7 +168,7 @@ class _Learner:
             finally:
                 idle.put(counter)
 
-        for _ in map_in_order(count, _batches(self._pieces()), self._threads):
+        for _ in map_in_order(count, batches(self._pieces(), len), self._threads):
             if isinstance(self._source, TextFiles):
                 self._tell("counting words", self._source.done, self._source.total)
             else:
@@ -179,7 +179,8 @@ class _Learner:
         return total
 
     def _pieces(self) -> Iterator[bytes]:
-        texts = self._source.texts() if isinstance(self._source, TextFiles) else _encoded(self._source)
+        source = self._source
+        texts = (text for _, text in source.texts()) if isinstance(source, TextFiles) else _encoded(source)
         for text in texts:
             yield from cut_safely(self._limited(text), self._split_pattern)
             if self._cut_short:
@@ -220,20 +221,6 @@ class _Learner:
                 dropped_bytes=dropped_bytes,
             )
         )
-
-
-def _batches(pieces: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """Many small pieces together, so that handing them to a thread costs nothing."""
-    batch: list[bytes] = []
-    size = 0
-    for piece in pieces:
-        batch.append(piece)
-        size += len(piece)
-        if size >= BLOCK_BYTES // 2:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 def _encoded(texts: Iterable[str]) -> Iterator[Iterator[bytes]]:
