@@ -79,22 +79,24 @@ class Int8Linear(Int8Weight):
 
     def forward(self, x: Float[Tensor, "*axes in"]) -> Float[Tensor, "*axes out"]:
         """`x weight^T + bias`; of few rows by the kernel of csrc/int8_linear.cpp, which widens weights on their way."""
-        n_out, n_in = self.int8_weight.shape
+        weight, scale, bias = self.int8_weight, self.scale, self.bias  # once: a module's attributes are slow to find
+        n_out, n_in = weight.shape
         n_rows = x.numel() // n_in
-        if (
-            n_rows > _MOST_ROWS
-            or x.device.type != "cpu"
-            or x.dtype != torch.float32
-            or self.scale.dtype != torch.float32
-            or x.requires_grad
-            or torch.compiler.is_compiling()
-        ):
+        in_floats = x.dtype == scale.dtype == torch.float32 and x.is_cpu
+        if n_rows > _MOST_ROWS or not in_floats or x.requires_grad or torch.compiler.is_compiling():
             return self.widened(x)
         x = x.contiguous()
         out = x.new_empty(*x.shape[:-1], n_out)
-        bias = 0 if self.bias is None else self.bias.data_ptr()
-        weight, scale = self.int8_weight.data_ptr(), self.scale.data_ptr()
-        _kernels.int8_linear(x.data_ptr(), weight, scale, bias, out.data_ptr(), n_rows, n_in, n_out)
+        _kernels.int8_linear(
+            x.data_ptr(),
+            weight.data_ptr(),
+            scale.data_ptr(),
+            0 if bias is None else bias.data_ptr(),
+            out.data_ptr(),
+            n_rows,
+            n_in,
+            n_out,
+        )
         return out
 
     def widened(self, x: Float[Tensor, "*axes in"]) -> Float[Tensor, "*axes out"]:
