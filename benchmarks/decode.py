@@ -1,6 +1,6 @@
 """onward's decoder beside its peers: GPT-2 with 124 million random weights, on the CPU, all in the same run.
 
-    python benchmarks/decode.py [--threads 2] [--rounds 5]
+    python benchmarks/decode.py [--threads 2] [--rounds 3]
 
 Three figures each, in tokens a second: reading a prompt of 512 tokens, and writing greedily after 128 tokens, one text
 alone and 16 together. The contestants take turns, and the median of the rounds counts; then a table says where
@@ -266,7 +266,7 @@ def print_peaks(models: dict[str, Decoder]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     transformers.logging.set_verbosity_error()
