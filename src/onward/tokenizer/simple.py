@@ -53,7 +53,7 @@ def train(
     """
     pattern = _pattern_of(kind, split_pattern)
     counts = Counter[bytes]()
-    for blocks in TextFiles(files).texts():
+    for _, blocks in TextFiles(files).texts():
         for block in blocks if pattern == CHARACTERS else cut_safely(blocks, pattern):
             _count(counts, block.decode(), pattern)
     return _tokenizer(counts, pattern, vocab_size, special_tokens, min_frequency)
