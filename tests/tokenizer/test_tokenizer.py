@@ -69,6 +69,15 @@ def test_ids_of_real_text_are_tiktokens(
         assert tokenizer.decode(ids) == text
 
 
+def test_ids_of_megabytes_are_tiktokens(published: tuple[Tokenizer, tiktoken.Encoding], shared_data: Path) -> None:
+    tokenizer, peer = published
+    files = sorted((shared_data / "text").glob("*.txt.gz"))
+    texts = [gzip.decompress(file.read_bytes()).decode() for file in files]
+    assert sum(map(len, texts)) > 2_500_000
+    for text in texts:
+        assert tokenizer.encode(text, disallowed_special=()) == peer.encode_ordinary(text)
+
+
 def test_golden_ids(published: tuple[Tokenizer, tiktoken.Encoding], shared_data: Path) -> None:
     tokenizer, peer = published
     cases = gzip.decompress((shared_data / "golden/tokenizer_cases.jsonl.gz").read_bytes()).decode().splitlines()
