@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import importlib.util
+import lzma
 import os
 import random
 import statistics
@@ -119,12 +120,13 @@ def coding(tokenizer: Tokenizer, saved: Path, text: str) -> Iterator[tuple[str, 
 
 
 def long_words(tokenizer: Tokenizer, rounds: int) -> None:
-    """A megabyte without a place to cut."""
+    """A megabyte without a place to cut, and how much longer eight of them take."""
     draw = random.Random(1)
     letters = "".join(draw.choices(string.ascii_letters, k=1_000_000))
-    for name, text in {"one letter": "a" * 1_000_000, "spaces": " " * 1_000_000, "letters": letters}.items():
+    unicode = "".join(map(chr, draw.choices([*range(0x20, 0xD800), *range(0xE000, 0x110000)], k=260_000)))
+    for name, text in {"a": "a" * 1_000_000, "blanks": " " * 1_000_000, "letters": letters, "Unicode": unicode}.items():
         contestants: Contestants = {
-            "onward": lambda text=text: tokenizer.encode_array(text),
+            "onward": lambda text=text: tokenizer.encode_array(text, disallowed_special=()),
         }
         if installed("quicktok"):
             import quicktok
@@ -132,10 +134,13 @@ def long_words(tokenizer: Tokenizer, rounds: int) -> None:
             quick = quicktok.get_encoding("cl100k_base")
             contestants["quicktok"] = lambda text=text, quick=quick: quick.encode(text)
         report(f"1 MB of {name}, {tokenizer.split_pattern}", contestants, 1, rounds)
+        eight = {"onward": lambda text=text * 8: tokenizer.encode_array(text, disallowed_special=())}
+        report(f"8 MB of {name}, {tokenizer.split_pattern}", eight, 8, rounds)
 
 
 def read(path: Path, megabytes: float) -> str:
-    data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    unpack = {".gz": gzip.decompress, ".xz": lzma.decompress}.get(path.suffix, bytes)
+    data = unpack(path.read_bytes())
     return data[: int(megabytes * 1e6)].decode("utf-8", "ignore")
 
 
