@@ -20,7 +20,8 @@ def initialise(model: Decoder, seed: int) -> None:
     | embed                    | normal; standard deviation 1 before a norm if untied, 1 / sqrt(columns)  |
     |                          | before a scale by sqrt(columns), otherwise 0.02                          |
     | learned positions        | normal, standard deviation 0.02                                          |
-    | unembed                  | 0 (unless it is tied): all tokens are equally likely at first            |
+    | unembed, unless tied     | 0: all tokens are equally likely at first; after post-norm blocks as     |
+    |                          | other linear layers, since from 0 they go no further than word counts    |
     | o_proj, down_proj        | 0: each block begins as the identity                                     |
     | other linear layers      | normal, standard deviation 0.5 / sqrt(columns): 0.018 at GPT-2's width   |
     | biases                   | 0                                                                        |
@@ -37,11 +38,10 @@ def initialise(model: Decoder, seed: int) -> None:
         elif isinstance(module, Embedding):
             std = _embed_std(config) if name == "embed" else 0.02
             nn.init.normal_(module.weight, std=std, generator=generator)
-        elif isinstance(module, Linear) and name.endswith(("o_proj", "down_proj")):
+        elif name == "unembed" and config.tied_embeddings:
+            pass  # its weights are embed's
+        elif isinstance(module, Linear) and _begins_at_zero(name, config):
             nn.init.zeros_(module.weight)
-        elif name == "unembed":
-            if not config.tied_embeddings:
-                nn.init.zeros_(model.unembed.weight)
         elif isinstance(module, Linear):
             nn.init.normal_(module.weight, std=0.5 * module.in_features**-0.5, generator=generator)
         bias = getattr(module, "bias", None)
@@ -53,3 +53,9 @@ def _embed_std(config: ModelConfig) -> float:
     if config.embed_scale:
         return config.d_model**-0.5
     return 1.0 if config.embed_norm and not config.tied_embeddings else 0.02
+
+
+def _begins_at_zero(name: str, config: ModelConfig) -> bool:
+    # A post-norm model whose unembed begins at 0 learns how frequent each token is, in the last norm's bias, and stays
+    # there: Vaswani's form was at 5.2 nats a token of Shakespeare after 120 steps, and is at 3.9 when it does not.
+    return name.endswith(("o_proj", "down_proj")) or (name == "unembed" and config.norm_order == "pre")
