@@ -330,7 +330,7 @@ def test_converted_for_transformers_and_back(capsys: pytest.CaptureFixture[str])
     for name in ("model.safetensors", "tokenizer.json"):
         assert Path("ours", name).read_bytes() == Path("runs/book/checkpoints/step-000003", name).read_bytes()
     assert "theirs exists already; give a folder that does not" in fails(capsys, "convert", "runs/book", "theirs")
-    assert "there is no run and no model in nowhere" in fails(capsys, "convert", "nowhere", "other")
+    assert "there is no run and no model in nowhere" in fails(capsys, "convert", "nowhere", "other", "--no-tokenizer")
     Path("model.gguf").write_bytes(b"GGUF")
     assert "model.gguf is cut short or is no GGUF file" in fails(capsys, "convert", "model.gguf", "other")
     onward(*TRAIN, "--steps", "3", "--set", "model.norm_order=post", "--out", "runs/post")

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 
 def convert(
-    source: Path, target: Path, /, *, to: Literal["huggingface", "onward"] | None = None, tokenizer: bool = True
+    source: Path,
+    target: Path,
+    /,
+    *,
+    to: Literal["huggingface", "onward"] | None = None,
+    tokenizer: Annotated[bool, Parameter(negative="--no-tokenizer")] = True,
 ) -> None:
     """Convert a model: one of onward for transformers, one of Hugging Face or GGUF for onward.
 
@@ -23,7 +30,7 @@ def convert(
         source: A run folder, a checkpoint in it, any model folder, a folder of Hugging Face, or a GGUF file.
         target: The folder to write; it must not exist.
         to: What to write: huggingface or onward; if not given, what the source is not (onward for a GGUF file).
-        tokenizer: Take the tokenizer along; --no-tokenizer: the model alone.
+        tokenizer: Take the tokenizer along, or convert the model alone.
     """
     from onward.library import convert as convert_model
 
