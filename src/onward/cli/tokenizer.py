@@ -44,14 +44,16 @@ def train(
     Args:
         text: A file of text (plain, .gz, .xz, .zst, or .jsonl with a "text" a line), or a folder of them.
         more: More of them.
-        out: The file, or the folder to put a tokenizer.json into.
-        vocab_size: Tokens in the vocabulary, the 256 bytes and the special tokens among them.
-        special_tokens: A token that stands for no text; may be given several times. Without any: <|endoftext|>.
+        out: The file (a name in .tiktoken gets ranks), or the folder to put a tokenizer.json into.
+        vocab_size: Tokens in the vocabulary: the 256 bytes, the special tokens, what is learned, and with --extend
+            the tokens that there are.
+        special_tokens: A token that stands for no text; repeat the option for each. Without any: <|endoftext|>.
         split_pattern: How text is cut: gpt2 (the default), cl100k, o200k, llama3, smollm2, whitespace or byte.
         min_frequency: How often a pair of tokens must occur to become a token.
-        max_token_length: The most bytes that a token may have.
-        max_words: The most distinct words to keep in memory; the rarest are dropped, and it is said how many.
-        max_bytes: How much of the text to read, from its beginning.
+        max_token_length: The most bytes that a token may have; no limit by default.
+        max_words: The most distinct words to keep in memory; the rarest are dropped, and it is said how many. All by
+            default, which is right until memory runs out.
+        max_bytes: How many bytes of the text to read, from its beginning; all by default.
         threads: Threads that count words; as many as there are processors by default.
         extend: A tokenizer (a run folder, a tokenizer.json, ...) to add tokens to; all its ids stay.
     """
