@@ -62,10 +62,43 @@ inline CharMasks ascii_masks(const std::uint8_t* p) {
   return masks;
 }
 
+// The bytes of Cyrillic letters (U+0400 to U+047F) and of Chinese characters (U+5000 to U+9FFF): of
+// those two lead bytes and these five, every valid sequence is a letter.
+inline std::uint64_t frequent_letters(const std::uint8_t* p) {
+  std::uint64_t two = 0;
+  std::uint64_t three = 0;
+  std::uint64_t trailing = 0;
+#if defined(__SSE2__)
+  for (int i = 0; i < 4; ++i) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p) + i);
+    const auto bits = [i](__m128i matches) {
+      return static_cast<std::uint64_t>(static_cast<std::uint32_t>(_mm_movemask_epi8(matches)))
+             << (16 * i);
+    };
+    const __m128i from_e5 = _mm_sub_epi8(bytes, _mm_set1_epi8('\xE5'));
+    two |= bits(_mm_cmpeq_epi8(_mm_and_si128(bytes, _mm_set1_epi8('\xFE')), _mm_set1_epi8('\xD0')));
+    three |= bits(_mm_cmpeq_epi8(_mm_min_epu8(from_e5, _mm_set1_epi8(4)), from_e5));
+    trailing |= bits(_mm_cmplt_epi8(bytes, _mm_set1_epi8('\xC0')));
+  }
+#else
+  for (int i = 0; i < 64; ++i) {
+    const std::uint64_t bit = std::uint64_t{1} << i;
+    two |= (p[i] & 0xFE) == 0xD0 ? bit : 0;
+    three |= static_cast<std::uint8_t>(p[i] - 0xE5) < 5 ? bit : 0;
+    trailing |= (p[i] & 0xC0) == 0x80 ? bit : 0;
+  }
+#endif
+  two &= trailing >> 1;
+  three &= trailing >> 1 & trailing >> 2;
+  return two | two << 1 | three | three << 1 | three << 2;
+}
+
 // Adds the characters beyond ASCII, all bytes of each to its class. Stops at what a mask cannot say
 // (a character that reaches over the window's end, white space of several bytes) and sets `known`.
 inline void add_multibyte(CharMasks& masks, const std::uint8_t* p) {
-  for (std::uint64_t rest = masks.high; rest != 0;) {
+  const std::uint64_t letters = frequent_letters(p);
+  masks.letter |= letters;
+  for (std::uint64_t rest = masks.high & ~letters; rest != 0;) {
     const auto at = static_cast<std::uint32_t>(std::countr_zero(rest));
     const Char c = decode(p + at, 64 - at);
     const bool cut_off = at > 60 && c.length == 1;

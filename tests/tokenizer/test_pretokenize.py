@@ -181,7 +181,18 @@ def test_real_texts_and_all_borders_split_as_the_expression(pattern: str, real_t
 
 @pytest.mark.parametrize(
     "invalid",
-    [b"\xff", b"\x80", b"\xc3", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe6\x97", b"\xf0\x9f\x99"],
+    [
+        b"\xff",
+        b"\x80",
+        b"\xc3",
+        b"\xd0",
+        b"\xe9\x80",
+        b"\xc0\xaf",
+        b"\xed\xa0\x80",
+        b"\xf4\x90\x80\x80",
+        b"\xe6\x97",
+        b"\xf0\x9f\x99",
+    ],
 )
 def test_bytes_that_are_not_utf8_are_signs(invalid: bytes) -> None:
     """Each such byte is a character that is no letter, number or white space, wherever it stands."""
