@@ -76,6 +76,9 @@ Vocabulary::Vocabulary(const std::vector<std::string>& tokens,
     merges_.add(left, right, static_cast<Rank>(made_.size()));
     made_.push_back(id);
     parts_.emplace_back(left, right);
+    if (length(left) == 0 || length(right) == 0) continue;  // of an id that no text has
+    joins_.set(static_cast<std::uint8_t>(bytes(left).back()) * 256u +
+               static_cast<std::uint8_t>(bytes(right).front()));
   }
   for (const std::uint32_t left : id_of_byte_) {
     for (const std::uint32_t right : id_of_byte_) {

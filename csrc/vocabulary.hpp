@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <bitset>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -105,6 +106,9 @@ class Vocabulary {
   Rank rank_of_bytes(std::uint8_t left, std::uint8_t right) const {
     return byte_ranks_[left * 256u + right];
   }
+  // Whether there is a merge of a token that ends with the one byte and a token that begins with
+  // the other.
+  bool joins(std::uint8_t left, std::uint8_t right) const { return joins_[left * 256u + right]; }
   // The two that the merge of this rank is of, and what it makes.
   std::uint32_t left_of(Rank rank) const { return parts_[rank].first; }
   std::uint32_t right_of(Rank rank) const { return parts_[rank].second; }
@@ -123,6 +127,7 @@ class Vocabulary {
   bool has_every_byte_ = true;
   MergeTable merges_;
   std::vector<Rank> byte_ranks_;
+  std::bitset<256 * 256> joins_;
   std::vector<std::uint32_t> made_;  // apart, as it is what merging asks for all the time
   std::vector<std::pair<std::uint32_t, std::uint32_t>> parts_;
   std::unordered_map<std::string_view, std::uint32_t> whole_words_;  // into bytes_

@@ -15,6 +15,47 @@ std::span<const std::uint32_t> WordMerger::merge(std::string_view word) {
   }
   if (!vocabulary_.has_every_byte()) word = without_missing_bytes(word);
   if (word.empty()) return {};
+  std::size_t end = piece_end(word, 0);
+  if (end == word.size()) return merge_bytes(word);
+  merged_.clear();
+  for (std::size_t begin = 0; begin < word.size(); begin = end) {
+    end = piece_end(word, begin);
+    const auto ids = ids_of_piece(word.substr(begin, end - begin));
+    merged_.insert(merged_.end(), ids.begin(), ids.end());
+  }
+  return merged_;
+}
+
+// Where no merge joins two bytes, nothing that happens on one side changes the other: a word falls
+// apart there. In GPT-2's vocabulary Chinese and Cyrillic words do after every byte or two, so that
+// long words, which are rarely met again, are made of few different pieces.
+std::size_t WordMerger::piece_end(std::string_view word, std::size_t begin) const {
+  const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(word[i]); };
+  std::size_t end = begin + 1;
+  while (end < word.size() && vocabulary_.joins(byte(end - 1), byte(end))) ++end;
+  return end;
+}
+
+std::span<const std::uint32_t> WordMerger::ids_of_piece(std::string_view piece) {
+  const auto* bytes = reinterpret_cast<const std::uint8_t*>(piece.data());
+  if (piece.size() == 1) {
+    ids_[0] = vocabulary_.id_of_byte(*bytes);
+    return {ids_.data(), 1};
+  }
+  if (piece.size() > WordKey::kLongest) return merge_bytes(piece);
+  const WordKey key = WordKey::read(bytes, piece.size());
+  Piece& place = pieces_[key.hash() % kPieces];
+  if (!(place.key == key)) {
+    const std::span<const std::uint32_t> ids = merge_bytes(piece);
+    if (ids.size() > std::size(place.ids)) return ids;
+    place.key = key;
+    place.count = static_cast<std::uint32_t>(ids.size());
+    std::copy(ids.begin(), ids.end(), place.ids);
+  }
+  return {place.ids, place.count};
+}
+
+std::span<const std::uint32_t> WordMerger::merge_bytes(std::string_view word) {
   const auto* bytes = reinterpret_cast<const std::uint8_t*>(word.data());
   if (word.size() <= kMostInBlocks) return merge_in_blocks(bytes, word.size());
   if (std::memcmp(bytes, bytes + 1, word.size() - 1) == 0 && merge_in_runs(*bytes, word.size())) {

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "hash.hpp"
 #include "vocabulary.hpp"
 
 namespace onward {
@@ -22,6 +23,9 @@ class WordMerger {
   std::span<const std::uint32_t> merge(std::string_view word);
 
  private:
+  std::size_t piece_end(std::string_view word, std::size_t begin) const;
+  std::span<const std::uint32_t> ids_of_piece(std::string_view piece);
+  std::span<const std::uint32_t> merge_bytes(std::string_view word);
   std::span<const std::uint32_t> merge_in_blocks(const std::uint8_t* bytes, std::size_t size);
   bool merge_in_runs(std::uint8_t byte, std::size_t size);
   Rank rank_after(std::size_t run, std::uint32_t id) const;
@@ -43,6 +47,16 @@ class WordMerger {
 
   const Vocabulary& vocabulary_;
   std::string kept_;
+  // The pieces met last that are up to three tokens, each where its hash says: a new one takes the
+  // place of what was there. As the tokens of a piece are the same everywhere, none is ever wrong.
+  struct alignas(32) Piece {
+    WordKey key;
+    std::uint32_t ids[3];
+    std::uint32_t count;
+  };
+  static constexpr std::size_t kPieces = 1 << 12;
+  std::vector<Piece> pieces_ = std::vector<Piece>(kPieces);
+  std::vector<std::uint32_t> merged_;  // of a word in pieces
   // By position; the last byte of a word has a next one, too.
   std::array<std::uint32_t, kMostInBlocks> ids_;
   std::array<std::uint16_t, kMostInBlocks> next_;
