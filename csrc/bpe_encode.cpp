@@ -3,11 +3,11 @@
 namespace onward {
 namespace {
 
-// Bounds on what is remembered: 32 MB of short words, 32 MB of long ones, 16 MB of ids.
+// Bounds on what is remembered: 32 MB of short words, 32 MB of long ones, 32 MB of ids.
 constexpr std::size_t kMostShortWords = 1 << 19;
 constexpr std::size_t kMostLongWords = 1 << 18;
 constexpr std::size_t kMostLongBytes = 16 << 20;
-constexpr std::size_t kMostIds = 4 << 20;
+constexpr std::size_t kMostIds = 8 << 20;
 constexpr std::size_t kLongestRemembered = 512;
 
 }  // namespace
