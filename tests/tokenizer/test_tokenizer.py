@@ -207,15 +207,14 @@ def test_megabytes_without_a_break_take_linear_time(gpt2: Tokenizer, unit: str) 
 
     def seconds(n_bytes: int) -> float:
         text = unit * (n_bytes // len(unit.encode()))
-        times = []
-        for _ in range(3):
-            begin = time.process_time()
-            ids = gpt2.encode_array(text)
-            times.append(time.process_time() - begin)
+        begin = time.process_time()
+        ids = gpt2.encode_array(text)
+        elapsed = time.process_time() - begin
         assert gpt2.decode(ids) == text
-        return min(times)
+        return elapsed
 
-    assert seconds(8 << 20) < 10 * max(seconds(1 << 20), 0.02)
+    # Other work on the machine empties the cache now and then; time that is not linear is never linear by chance.
+    assert min(seconds(8 << 20) / max(seconds(1 << 20), 0.02) for _ in range(4)) < 10
 
 
 def test_threads_share_a_tokenizer(tokenizer: Tokenizer) -> None:
