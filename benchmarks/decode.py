@@ -110,10 +110,15 @@ def make_contestants(folder: Path, threads: int) -> dict[str, Contestant]:
     GPT2LMHeadModel(GPT2Config()).save_pretrained(folder)
     save_word_tokenizer(folder, GPT2Config().vocab_size)
     contestants: dict[str, Contestant] = {}
-    for dtype in ("float32", "bfloat16", "int8"):
+    floats = ["float32"]
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        floats.append("bfloat16")
+    else:  # a prompt alone would take many times as long as in float32
+        print("bfloat16 is absent: the processor has no instructions for it")
+    for dtype in (*floats, "int8"):
         model = onward.load(folder, device="cpu", dtype=dtype, tokenizer=False)
         contestants[f"onward {dtype}"] = onward_decoder(model)
-    for dtype in ("float32", "bfloat16"):
+    for dtype in floats:
         peer = GPT2LMHeadModel.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa").eval()
         contestants[f"transformers {dtype}"] = transformers_decoder(peer)
     if importlib.util.find_spec("ctranslate2"):
