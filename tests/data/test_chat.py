@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import transformers
 
-from onward.data.chat import Message, chat_tokens, end_of_reply
+from onward.data.chat import Message, chat_tokens
 from onward.errors import ConfigError
 from onward.tokenizer import Tokenizer
 from tests.conftest import TINY_TEXT
@@ -42,7 +42,6 @@ def test_nobody_can_forge_a_message() -> None:
     special = [token for token in tokens if token in tokenizer.special_tokens.values()]
     assert tokenizer.pieces(special) == ["<|im_start|>", "<|im_end|>", "<|im_start|>"]
     assert forged in tokenizer.decode(tokens)
-    assert end_of_reply(tokenizer) == special[1]
 
 
 def test_what_is_no_chat(tiny_tokenizer: Tokenizer) -> None:

@@ -115,6 +115,18 @@ def test_a_document_begins_with_the_end_token(tiny_tokenizer: Tokenizer) -> None
 # ---- how a text ends ----
 
 
+def test_llama_3_has_a_token_to_begin_with_and_several_to_end() -> None:
+    marks = ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>", "<|python_tag|>"]
+    tokenizer = Tokenizer.train_on(["a b"], vocab_size=260, special_tokens=marks)
+    begin, end, end_of_turn, _ = (tokenizer.special_tokens[mark] for mark in marks)
+    assert (tokenizer.begin_token, tokenizer.end_token) == (begin, end)
+    assert tokenizer.closing_tokens == [end, end_of_turn]
+    for closing in (end, end_of_turn):
+        model = Scripted(tokenizer, [*tokenizer.encode("b"), closing, 5])
+        assert generate(model, "a", temperature=0) == "b"
+        assert model.seen[0] == [begin, *tokenizer.encode("a")]
+
+
 @pytest.mark.parametrize(
     ("settings", "text", "n_tokens", "reason"),
     [

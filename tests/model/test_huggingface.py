@@ -176,6 +176,18 @@ def test_tokenizer_and_ids(tmp_path: Path, tiny_model: Decoder) -> None:
     assert load(tmp_path / "theirs").tokenizer == tiny_model.tokenizer
 
 
+def test_llama_3s_tokens_that_begin_and_end_a_text(tmp_path: Path, tiny_model: Decoder) -> None:
+    marks = ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"]
+    tiny_model.tokenizer = Tokenizer.train_on([TINY_TEXT], vocab_size=tiny_model.vocab_size, special_tokens=marks)
+    begin, *ends = (tiny_model.tokenizer.special_tokens[mark] for mark in marks)
+    write_model_folder(tmp_path, tiny_model)
+    convert(tmp_path, tmp_path / "theirs")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "theirs")
+    assert (tokenizer.bos_token, tokenizer.eos_token) == ("<|begin_of_text|>", "<|eot_id|>")
+    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "theirs")
+    assert (model.generation_config.bos_token_id, model.generation_config.eos_token_id) == (begin, ends)
+
+
 @pytest.mark.parametrize("split_pattern", ["gpt2", "llama3", "smollm2", "cl100k", "o200k", "byte"])
 def test_every_tokenizer(tmp_path: Path, split_pattern: str) -> None:
     """Whatever the architecture: transformers must not put a tokenizer of its own in place of ours."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -51,7 +50,7 @@ def generate(
         dtype: What the weights are kept in: float32, bfloat16, or int8, the fastest; auto: float32.
     """
     import onward
-    from onward.data.chat import Message, chat_tokens, end_of_reply
+    from onward.data.chat import Message, chat_tokens
     from onward.errors import ConfigError
     from onward.generation.beam import beam_search, settings_for_beams
     from onward.model.language_model import tokenizer_of
@@ -65,8 +64,6 @@ def generate(
     begin: str | list[int] = prompt
     if chat is not None:
         begin = chat_tokens(tokenizer_of(loaded), [Message("user", chat)])
-        stop_tokens = (*sampling.stop_tokens, end_of_reply(tokenizer_of(loaded)))
-        sampling = dataclasses.replace(sampling, stop_tokens=stop_tokens)
     if beams is not None:
         ranked_by = 1.0 if length_penalty is None else length_penalty
         search = settings_for_beams(sampling)

@@ -21,7 +21,7 @@ class Message(NamedTuple):
 
 
 def chat_tokens(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
-    r"""The tokens of a chat, up to where the model is to reply; its reply ends with <|im_end|>.
+    r"""The tokens of a chat, up to where the model is to reply; its reply ends with <|im_end|>, as generation does.
 
     Each message is `<|im_start|>ROLE`, a line end, the content, `<|im_end|>` and a line end (OpenAI's ChatML, as
     SmolLM2 and others were trained on it). The two marks are the ids of special tokens; content is encoded as plain
@@ -49,11 +49,6 @@ def chat_tokens(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
             raise ConfigError(f"a message's role must be system, user or assistant; got {role!r}")
         tokens += [start, *_plain(tokenizer, f"{role}\n{content}"), end, *_plain(tokenizer, "\n")]
     return [*tokens, start, *_plain(tokenizer, "assistant\n")]
-
-
-def end_of_reply(tokenizer: Tokenizer) -> int:
-    """The token with which the model ends its reply."""
-    return _mark(tokenizer, END_OF_MESSAGE)
 
 
 def _mark(tokenizer: Tokenizer, mark: str) -> int:

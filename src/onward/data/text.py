@@ -107,12 +107,12 @@ def split_documents(documents: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def document_tokens(tokenizer: Tokenizer, text: str, allowed_special: AllowedSpecial = "none") -> list[int]:
-    """The tokens of `text`, led by the end token as every document is in training.
+    """The tokens of `text`, led by the token that every document begins with in training.
 
     Raises:
         TokenizerError: the text holds the text of a special token that is not in `allowed_special`.
     """
-    lead = [] if tokenizer.end_token is None else [tokenizer.end_token]
+    lead = [] if tokenizer.begin_token is None else [tokenizer.begin_token]
     return lead + tokenizer.encode(text, allowed_special=allowed_special)
 
 

@@ -166,9 +166,8 @@ class Batch:
 
 
 def end_tokens(model: LanguageModel, stop_tokens: Sequence[int]) -> list[int]:
-    """The tokens that end a text: the tokenizer's end token, and `stop_tokens`."""
-    end = None if model.tokenizer is None else model.tokenizer.end_token
-    return sorted({*stop_tokens} | ({end} if end is not None else set()))
+    """The tokens that end a text: those of the tokenizer, and `stop_tokens`."""
+    return sorted({*stop_tokens, *([] if model.tokenizer is None else model.tokenizer.closing_tokens)})
 
 
 def n_choices(model: LanguageModel) -> int:

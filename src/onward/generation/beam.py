@@ -64,7 +64,7 @@ def beam_search(
         max_tokens: the most tokens of a text; prompt and text must fit into the context.
         length_penalty: 0 ranks by the probability of the whole text, which favours short ones; 1 by the mean a token;
             above 1 favours long ones.
-        stop_tokens: tokens that end a text beside the tokenizer's end token.
+        stop_tokens: tokens that end a text beside those of the tokenizer.
 
     Returns:
         The completions, the best first, each with its score.

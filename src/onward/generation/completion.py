@@ -25,13 +25,13 @@ class Completion:
     """One text that a model wrote after a prompt."""
 
     prompt: list[int]
-    """The tokens of the prompt, the end token that begins a document among them."""
+    """The tokens of the prompt, the one that begins a document among them."""
     text: str
     """Without the prompt, and without what ended it; empty for a model without a tokenizer."""
     tokens: list[int]
     """All tokens that were chosen, those of a stop string too, but not the token that ended the text."""
     finish_reason: FinishReason
-    """`stop`: by the end token, a stop token or a stop string; `length`: by max_tokens."""
+    """`stop`: by a token that ends a text, or a stop string; `length`: by max_tokens."""
     logprobs: list[TokenLogprobs] | None = None
     """One for each of `tokens`, where they were asked for."""
     explanations: list[Explanation] | None = None

@@ -38,7 +38,7 @@ class Sampling:
     banned_tokens: Sequence[int] = ()
     """Token ids that are never chosen."""
     min_tokens: int = 0
-    """Neither the end token nor a stop token is chosen before there are so many tokens."""
+    """No token that ends the text is chosen before there are so many tokens."""
     temperature: float = 0.8
     """Logits are divided by it: below 1 the likely gets likelier; 0 always takes the likeliest."""
     top_k: int | None = None
@@ -54,7 +54,7 @@ class Sampling:
     stop: Sequence[str] = ()
     """The text ends before the first of these strings (or of one string), which is not shown."""
     stop_tokens: Sequence[int] = ()
-    """Token ids that end the text beside the tokenizer's end token, and are not shown."""
+    """Token ids that end the text beside those of the tokenizer, and are not shown."""
     n: int = 1
     """Texts to write for each prompt."""
     context: Literal["slide", "refuse"] = "slide"

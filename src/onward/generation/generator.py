@@ -122,7 +122,7 @@ def generate_batch(
 
 
 def prompt_tokens(model: LanguageModel, prompt: Prompt) -> Sequence[int]:
-    """The tokens of a prompt: those of a text, led by the end token as in training, or token ids as they are."""
+    """The tokens of a prompt: of a text, led by the token that begins a document in training; or ids as they are."""
     return document_tokens(tokenizer_of(model), prompt) if isinstance(prompt, str) else prompt
 
 

@@ -175,7 +175,7 @@ class Decoder(nn.Module):
         return logits, hooks.cache
 
     def to_tokens(self, text: str, *, allowed_special: AllowedSpecial = "none") -> Int[Tensor, "1 pos"]:
-        """The tokens of `text`, led by the end token as every document is in training.
+        """The tokens of `text`, led by the token that every document begins with in training.
 
         Raises:
             TokenizerError: `text` holds the text of a special token that is not in `allowed_special`.

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from onward.config import from_dict, read_json, write_json
-from onward.data.chat import END_OF_MESSAGE
 from onward.errors import CheckpointError, ConfigError, TokenizerError
 from onward.model.config import ModelConfig, RotaryScaling
 from onward.model.decoder import Decoder
@@ -25,7 +24,7 @@ from onward.model.folder import CONFIG, TOKENIZER, WEIGHTS, fitting, write_tenso
 from onward.model.position import sinusoidal_table
 from onward.model.weights import Layout, StoredTensor, blueprint, make_decoder, own_weights, stored_safetensors
 from onward.tokenizer.gguf import MODEL_ALONE
-from onward.tokenizer.tokenizer import END_TOKEN, Tokenizer
+from onward.tokenizer.tokenizer import Tokenizer
 
 INDEX = "model.safetensors.index.json"
 _SENTENCE_PIECE = "tokenizer.model"
@@ -430,17 +429,16 @@ def _read_tokenizer(folder: Path, config: ModelConfig) -> Tokenizer | None:
 def _write_tokenizer(folder: Path, tokenizer: Tokenizer, context_length: int) -> dict[str, Any]:
     """Write the tokenizer as transformers looks for it; returns the ids of its special tokens for the configs."""
     tokenizer.save(folder / TOKENIZER)
-    ends = [token for token in (END_TOKEN, END_OF_MESSAGE) if token in tokenizer.special_tokens]
-    ids = [tokenizer.special_tokens[token] for token in ends]
+    ends = tokenizer.closing_tokens
+    begin, end, last = tokenizer.begin_token, tokenizer.end_token, ends[-1] if ends else None
     write_json(
         folder / "tokenizer_config.json",
         {
             "tokenizer_class": "PreTrainedTokenizerFast",
-            "bos_token": ends[0] if ends else None,
-            "eos_token": ends[-1] if ends else None,
+            "bos_token": None if begin is None else tokenizer.pieces([begin])[0],
+            "eos_token": None if last is None else tokenizer.pieces([last])[0],
             "model_max_length": context_length,
             "clean_up_tokenization_spaces": False,
         },
     )
-    first = ids[0] if ids else None
-    return {"bos_token_id": first, "eos_token_id": ids if len(ids) > 1 else first, "pad_token_id": first}
+    return {"bos_token_id": begin, "eos_token_id": ends if len(ends) > 1 else last, "pad_token_id": end}

@@ -27,6 +27,8 @@ from onward.tokenizer.vocabulary import Vocabulary
 from onward.tokenizer.word_level import SpecialWords, WordLevelVocabulary, cut_words
 
 END_TOKEN = "<|endoftext|>"
+_BEGIN_OF_TEXT, _END_OF_TEXT = "<|begin_of_text|>", "<|end_of_text|>"  # Llama 3's
+_ENDS = (END_TOKEN, _END_OF_TEXT, "<|im_end|>", "<|eot_id|>", "<|eom_id|>")
 
 Ids = Sequence[int] | NDArray[np.integer]
 AllowedSpecial = Literal["none", "all"] | Collection[str]
@@ -436,8 +438,18 @@ class Tokenizer:
 
     @property
     def end_token(self) -> int | None:
-        """The id of <|endoftext|>, which stands between documents, if there is one."""
-        return self.special_tokens.get(END_TOKEN)
+        """The id of <|endoftext|>, or Llama 3's <|end_of_text|>, which stands between documents, if there is one."""
+        return self.special_tokens.get(END_TOKEN, self.special_tokens.get(_END_OF_TEXT))
+
+    @property
+    def begin_token(self) -> int | None:
+        """The id that a document begins with: Llama 3's <|begin_of_text|>; elsewhere the end token before it."""
+        return self.special_tokens.get(_BEGIN_OF_TEXT, self.end_token)
+
+    @property
+    def closing_tokens(self) -> list[int]:
+        """The ids that end a text: a document (<|endoftext|>, <|end_of_text|>) or a reply (<|im_end|>, <|eot_id|>)."""
+        return [self.special_tokens[token] for token in _ENDS if token in self.special_tokens]
 
     @property
     def unknown_token(self) -> int | None:
