@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onward.plots import _drawable, attention, learning_curve, lens, mask, tables
+from onward.plots import Line, Panel, _drawable, _thinned, attention, curves, learning_curve, lens, mask, tables
 
 
 def test_learning_curves_of_any_length(tmp_path: Path) -> None:
@@ -52,3 +52,24 @@ def test_labels_that_a_font_can_draw() -> None:
     assert _drawable(" a\n\t") == "␣a↵⇥"
     assert _drawable("naïve 日本") == "naïve␣□□"
     assert _drawable("a" * 50) == "a" * 11 + "…"
+
+
+def test_curves_of_any_length_and_number(tmp_path: Path) -> None:
+    nan = float("nan")
+    for n_lines in (1, 3, 30):
+        lines = [
+            Line(f"$_{{ {number}", [1, 2, 3], [nan, number, nan], faint=number % 2 == 1) for number in range(n_lines)
+        ]
+        long = Line("long", range(10_000), [1 / (1 + x) for x in range(10_000)])
+        panels = [Panel(x="step", y="loss", lines=lines), Panel(x="step", y="loss", lines=[long], title="$_{")]
+        panels.append(Panel(x="step", y="loss", lines=[Line("none", [], [])]))
+        curves(tmp_path / "curves.png", panels, n_columns=2)
+        assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG\r\n")
+
+
+def test_a_line_keeps_its_ends_when_it_is_thinned() -> None:
+    for n_points in (1, 2000, 2001, 4000, 4001, 9999):
+        x, y = _thinned(Line("a", range(n_points), [float(at) for at in range(n_points)]))
+        assert x == y
+        assert (x[0], x[-1]) == (0, n_points - 1)
+        assert len(x) <= 2001

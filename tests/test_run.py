@@ -65,3 +65,47 @@ def test_one_lock_a_folder(run: Run) -> None:
         pass
     with run.lock():
         pass
+
+
+def test_whoever_only_looks_keeps_nobody_from_training(run: Run) -> None:
+    assert not run.is_training()
+    with run.lock():
+        assert run.is_training()
+    assert not run.is_training()
+    with run.lock():
+        pass
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\x00\xff\xfe",
+        b"[]",
+        b"7",
+        b'"step"',
+        b'{"step": "1"}',
+        b'{"step": 1' + 400 * b"0" + b"}",
+        b"[" * 50_000,
+        b"x" * 99_999,
+    ],
+)
+def test_lines_that_are_none(run: Run, line: bytes) -> None:
+    with run.metrics_file.open("ab") as file:
+        file.write(line + b"\n")
+    for read in (run.metrics, run.milestones):
+        with pytest.raises(RunError, match=r"metrics\.jsonl, line \d+: not a line of metrics"):
+            read()
+
+
+def test_milestones_are_the_evaluations_and_the_last_step(run: Run) -> None:
+    assert [entry.step for entry in run.milestones()] == [3, 6, 8]
+    run.record(metrics(9, validation_loss=2.0))
+    assert [entry.step for entry in run.milestones()] == [3, 6, 9]
+
+
+def test_fields_of_a_later_onward_are_left_out(run: Run) -> None:
+    first, *others = run.metrics_file.read_text().splitlines()
+    run.metrics_file.write_text("\n".join([first[:-1] + ', "flops": {"a": 1}}', *others, ""]))
+    assert run.metrics()[0] == metrics(1)
+    run.forget_after(1)
+    assert "flops" in run.metrics_file.read_text()

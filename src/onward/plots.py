@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from onward.atomic import atomic_file
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _HIDDEN = "#e4e4e4"
+_MOST_POINTS = 2000  # of a line: more than a picture has columns
+_MOST_MARKERS = 30
 
 
 def learning_curve(
@@ -41,13 +44,106 @@ def learning_curve(
     axes = figure.add_subplot()
     steps, losses = training
     axes.plot(steps, losses, color="#9ecae1", linewidth=0.8, label="training, each step")
-    axes.plot(steps, _moving_mean(losses), color="#08519c", label="training, moving mean")
+    axes.plot(steps, moving_mean(losses), color="#08519c", label="training, moving mean")
     axes.plot(*validation, color="#d94801", marker="o", label="validation")
     axes.set_title(title, parse_math=False)
     axes.set(xlabel="step", ylabel="loss (nats per token)")
     axes.grid(alpha=0.3)
     axes.legend()
     _save(figure, path)
+
+
+class Line(NamedTuple):
+    """A line of a panel; values that are NaN are left out."""
+
+    label: str
+    """Lines of the same label have one colour, in all panels of a picture."""
+    x: Sequence[float]
+    y: Sequence[float]
+    faint: bool = False
+    """Whether it is thin, and no entry of the legend."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Panel:
+    """Axes with lines."""
+
+    x: str
+    """What is told along the x axis."""
+    y: str
+    """What is told along the y axis."""
+    lines: list[Line]
+    title: str = ""
+
+
+def curves(path: Path, panels: Sequence[Panel], *, n_columns: int) -> None:
+    """Draw lines over each other in panels, with one legend for all, as a PNG.
+
+    Args:
+        path: where the picture goes.
+        panels: row by row.
+        n_columns: panels in a row.
+    """
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    n_rows = math.ceil(len(panels) / n_columns)
+    labels = list(dict.fromkeys(line.label for panel in panels for line in panel.lines))
+    n_legend_rows = math.ceil(len(labels) / n_columns) if len(labels) > 1 else 0
+    figure = Figure(figsize=(4.6 * n_columns, 3.4 * n_rows + 0.22 * n_legend_rows), dpi=150, layout="constrained")
+    shades = colormaps["tab10" if len(labels) <= 10 else "turbo"].resampled(len(labels) if len(labels) > 10 else 10)
+    handles: dict[str, Any] = {}
+    for number, panel in enumerate(panels, start=1):
+        axes = figure.add_subplot(n_rows, n_columns, number)
+        for line in panel.lines:
+            x, y = _thinned(line)
+            colour = shades(labels.index(line.label))
+            style: dict[str, Any] = {"linewidth": 0.9, "alpha": 0.45} if line.faint else {"linewidth": 1.6}
+            if not line.faint and len(x) <= _MOST_MARKERS:
+                style |= {"marker": "o", "markersize": 3.5}
+            (drawn,) = axes.plot(x, y, color=colour, **style)
+            if not line.faint:
+                handles[line.label] = drawn
+        _finish(axes, panel)
+    if n_legend_rows:
+        below: dict[str, Any] = {"loc": "outside lower center", "ncols": n_columns, "fontsize": 9, "frameon": False}
+        legend = figure.legend(list(handles.values()), list(handles), **below)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+    _save(figure, path)
+
+
+def _finish(axes: Axes, panel: Panel) -> None:
+    """Labels, a grid, and a range that shows the main lines: losses begin far above all that matters later."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axes.set(xlabel=panel.x, ylabel=panel.y)
+    axes.set_title(panel.title, fontsize=11, parse_math=False)
+    axes.grid(alpha=0.3)
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _in_thousands(value)))
+    main = [y for line in panel.lines if not line.faint for y in line.y if math.isfinite(y)]
+    if main:
+        bottom = axes.get_ylim()[0]
+        axes.set_ylim(bottom, max(main) + 0.08 * (max(main) - bottom))
+
+
+def _in_thousands(value: float) -> str:
+    """A number on an axis.
+
+    >>> [_in_thousands(value) for value in (0.5, 2000, 20_000, 1_500_000)]
+    ['0.5', '2000', '20k', '1.5M']
+    """
+    size = abs(value)
+    return f"{value / 1e6:g}M" if size >= 1e6 else f"{value / 1e3:g}k" if size >= 1e4 else f"{value:g}"
+
+
+def _thinned(line: Line) -> tuple[list[float], list[float]]:
+    """The points that are numbers, no more of them than a picture shows."""
+    points = [(x, y) for x, y in zip(line.x, line.y, strict=True) if math.isfinite(y)]
+    every = math.ceil(len(points) / _MOST_POINTS) or 1
+    kept = points[::every] if len(points) % every == 1 or every == 1 else [*points[::every], points[-1]]
+    return [x for x, _ in kept], [y for _, y in kept]
 
 
 def attention(path: Path, patterns: NDArray[np.float32], labels: Sequence[str], *, title: str) -> None:
@@ -236,8 +332,12 @@ def _save(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, format="png")
 
 
-def _moving_mean(values: Sequence[float]) -> list[float]:
-    """The mean around each value, over a fiftieth of all of them, so that it does not lag behind."""
+def moving_mean(values: Sequence[float]) -> list[float]:
+    """The mean around each value, over a fiftieth of all of them, so that it does not lag behind.
+
+    >>> moving_mean([1.0, 3.0])
+    [1.0, 3.0]
+    """
     reach = len(values) // 100
     sums = [0.0, *itertools.accumulate(values)]
     bounds = [(max(at - reach, 0), min(at + reach + 1, len(values))) for at in range(len(values))]

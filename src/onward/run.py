@@ -5,15 +5,20 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import itertools
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from onward.atomic import atomic_file, naming, remove_partial
 from onward.errors import RunError
 
 _SAMPLE_HEAD = "--- step "
+_LONGEST_LINE = 1 << 16  # of metrics; they have some hundred characters
+_LOOK_SECONDS = 0.05
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,6 +43,9 @@ class Metrics:
     """The same in bits per byte of text, which compares across tokenizers."""
 
 
+_KINDS: dict[str, type] = {field.name: int if field.type == "int" else float for field in dataclasses.fields(Metrics)}
+
+
 class Run:
     """A folder that holds everything of one run; it can be copied to another machine, and it works there.
 
@@ -54,6 +62,7 @@ class Run:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+        self._lock_file = self.folder / ".lock"
         self.config_file = self.folder / "run.toml"
         self.tokenizer_file = self.folder / "tokenizer.json"
         self.training_tokens = self.folder / "data" / "training.tokens"
@@ -77,12 +86,20 @@ class Run:
         Raises:
             RunError: another process is training here.
         """
-        with (self.folder / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunError(f"another process trains in {self.folder}; wait for it, or give another --out") from None
+        with self._lock_file.open("w") as file:
+            if not _locked(file, fcntl.LOCK_EX):
+                time.sleep(_LOOK_SECONDS)  # whoever only looks whether somebody trains here is gone by then
+                if not _locked(file, fcntl.LOCK_EX):
+                    raise RunError(f"another process trains in {self.folder}; wait for it, or give another --out")
             yield
+
+    def is_training(self) -> bool:
+        """Whether a process trains in this folder now."""
+        try:
+            with self._lock_file.open() as file:
+                return not _locked(file, fcntl.LOCK_SH)
+        except OSError:  # nobody ever trained here, or nobody may here
+            return False
 
     def clean(self) -> None:
         """Remove what a killed process left half-written."""
@@ -96,21 +113,29 @@ class Run:
             file.write(json.dumps(values) + "\n")
 
     def metrics(self) -> list[Metrics]:
-        """The metrics of every step so far; a last line that a kill cut short is left out."""
-        found = []
-        for number, line in enumerate(self._metrics_lines(), start=1):
-            try:
-                found.append(Metrics(**json.loads(line)))
-            except (ValueError, TypeError):
-                raise RunError(f"{self.metrics_file}, line {number}: not a line of metrics; delete the line") from None
-        return found
+        """The metrics of every step so far; a last line that a kill cut short is left out.
+
+        Raises:
+            RunError: a line that is none of metrics. Fields that a later onward added are left out.
+        """
+        return [self._parsed(number, line) for number, line in self._metrics_lines()]
+
+    def milestones(self) -> list[Metrics]:
+        """The metrics of every step at which the run was evaluated, and of the last step; the others are not parsed."""
+        found, last = [], None
+        for number, line in self._metrics_lines():
+            if b'"validation_loss"' in line:
+                found.append(self._parsed(number, line))
+                last = None
+            else:
+                last = number, line
+        return found if last is None else [*found, self._parsed(*last)]
 
     def forget_after(self, step: int) -> None:
         """Drop the metrics and samples of steps after `step`, which are about to be taken again."""
-        lines = zip(self._metrics_lines(), self.metrics(), strict=True)
-        kept = "".join(line + "\n" for line, metrics in lines if metrics.step <= step)
+        kept = b"".join(line for number, line in self._metrics_lines() if self._parsed(number, line).step <= step)
         with atomic_file(self.metrics_file) as temporary:
-            temporary.write_text(kept, encoding="utf-8")
+            temporary.write_bytes(kept)
         if self.samples_file.exists():
             samples = self.samples_file.read_text(encoding="utf-8")
             later = [at for at in re.finditer(rf"^{_SAMPLE_HEAD}(\d+)$", samples, re.MULTILINE) if int(at[1]) > step]
@@ -133,11 +158,43 @@ class Run:
 
     def last_evaluation(self) -> Metrics | None:
         """The metrics of the last step at which the run was evaluated."""
-        evaluated = [entry for entry in self.metrics() if entry.validation_loss is not None]
+        evaluated = [entry for entry in self.milestones() if entry.validation_loss is not None]
         return evaluated[-1] if evaluated else None
 
-    def _metrics_lines(self) -> list[str]:
+    def _metrics_lines(self) -> Iterator[tuple[int, bytes]]:
+        """The whole lines of metrics.jsonl, from 1: what is being written at this moment has no line end yet."""
         if not self.metrics_file.exists():
-            return []
-        text = self.metrics_file.read_text(encoding="utf-8")
-        return text[: text.rfind("\n") + 1].splitlines()
+            return
+        with self.metrics_file.open("rb") as file:
+            for number in itertools.count(1):
+                line = file.readline(_LONGEST_LINE)
+                if not line.endswith(b"\n") and len(line) < _LONGEST_LINE:
+                    return
+                yield number, line
+
+    def _parsed(self, number: int, line: bytes) -> Metrics:
+        try:
+            return _parsed(line)
+        except (ValueError, TypeError, OverflowError, RecursionError):
+            raise RunError(f"{self.metrics_file}, line {number}: not a line of metrics; delete the line") from None
+
+
+def _locked(file: TextIO, kind: int) -> bool:
+    """Lock the file if that can be done at once."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _parsed(line: bytes) -> Metrics:
+    """The metrics of a line; ValueError, TypeError or OverflowError where it has none."""
+    values = json.loads(line)
+    kinds = {name: kind for name, kind in _KINDS.items() if name in values}
+    if any(type(values[name]) not in (int, kind) for name, kind in kinds.items()):
+        raise TypeError
+    known = {name: kind(values[name]) for name, kind in kinds.items()}
+    if not all(0 <= known.get(name, 0) < 1 << 53 for name in ("step", "tokens", "seconds")):
+        raise ValueError
+    return Metrics(**known)

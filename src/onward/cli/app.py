@@ -15,6 +15,7 @@ from onward.cli.convert import convert
 from onward.cli.evaluate import evaluate
 from onward.cli.generate import generate
 from onward.cli.models import models
+from onward.cli.runs import compare, runs
 from onward.cli.show import show
 from onward.cli.tokenizer import app as tokenizer
 from onward.cli.train import train
@@ -26,6 +27,7 @@ app = App(
 
 ```
 onward train book.txt --minutes 3
+onward runs
 onward generate runs/book --prompt "Once upon a time"
 onward evaluate runs/book other.txt
 onward show runs/book "some text"
@@ -36,6 +38,8 @@ onward tokenizer encode runs/book "some text"
     default_parameter=Parameter(negative=()),
 )
 app.command(train)
+app.command(runs)
+app.command(compare)
 app.command(generate)
 app.command(evaluate)
 app.command(convert)
