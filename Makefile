@@ -19,7 +19,7 @@ demo: $(VENV)/installed
 	$(BIN)/onward generate runs/demo --prompt "ROMEO:" --max-tokens 150
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 	$(BIN)/python -m pytest -m compiled --jaxtyping-packages=
 
 check: $(VENV)/installed-dev
