@@ -109,3 +109,12 @@ def test_fields_of_a_later_onward_are_left_out(run: Run) -> None:
     assert run.metrics()[0] == metrics(1)
     run.forget_after(1)
     assert "flops" in run.metrics_file.read_text()
+
+
+def test_samples_round_trip_and_broken_ones_are_shown(run: Run) -> None:
+    assert run.samples() == [(step, f"what it wrote after {step}") for step in range(1, 9)]
+    run.add_sample(9, "\nlines\n\n")
+    assert run.samples()[-1] == (9, "\nlines\n\n")
+    run.samples_file.write_bytes(b"\xff\n--- step 3\n\xff\n--- step " + b"9" * 5000)
+    assert run.samples() == [(3, "\ufffd\n--- step " + "9" * 5000)]
+    assert Run(run.folder / "nowhere").samples() == []

@@ -16,7 +16,7 @@ from typing import TextIO
 from onward.atomic import atomic_file, naming, remove_partial
 from onward.errors import RunError
 
-_SAMPLE_HEAD = "--- step "
+_SAMPLE_HEAD = r"^--- step (\d{1,15})$"
 _LONGEST_LINE = 1 << 16  # of metrics; they have some hundred characters
 _LOOK_SECONDS = 0.05
 
@@ -58,6 +58,7 @@ class Run:
     | metrics.jsonl             | one line a step                                         |
     | samples.txt               | what the model wrote on its way                         |
     | loss.png                  | the learning curve                                      |
+    | tensorboard/              | the metrics for TensorBoard, where that was asked for   |
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -71,6 +72,7 @@ class Run:
         self.metrics_file = self.folder / "metrics.jsonl"
         self.samples_file = self.folder / "samples.txt"
         self.loss_picture = self.folder / "loss.png"
+        self.tensorboard = self.folder / "tensorboard"
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"
@@ -138,7 +140,7 @@ class Run:
             temporary.write_bytes(kept)
         if self.samples_file.exists():
             samples = self.samples_file.read_text(encoding="utf-8")
-            later = [at for at in re.finditer(rf"^{_SAMPLE_HEAD}(\d+)$", samples, re.MULTILINE) if int(at[1]) > step]
+            later = [at for at in re.finditer(_SAMPLE_HEAD, samples, re.MULTILINE) if int(at[1]) > step]
             with atomic_file(self.samples_file) as temporary:
                 temporary.write_text(samples[: later[0].start()] if later else samples, encoding="utf-8")
 
@@ -154,7 +156,14 @@ class Run:
     def add_sample(self, step: int, text: str) -> None:
         """Append what the model wrote at `step` to samples.txt."""
         with naming(self.samples_file), self.samples_file.open("a", encoding="utf-8") as file:
-            file.write(f"{_SAMPLE_HEAD}{step}\n{text}\n\n")
+            file.write(f"--- step {step}\n{text}\n\n")
+
+    def samples(self) -> list[tuple[int, str]]:
+        """The steps after which samples were written, and the samples; bytes that are no text are shown as such."""
+        if not self.samples_file.exists():
+            return []
+        _, *parts = re.split(_SAMPLE_HEAD, self.samples_file.read_text("utf-8", errors="replace"), flags=re.MULTILINE)
+        return [(int(step), text[1:].removesuffix("\n\n")) for step, text in zip(parts[::2], parts[1::2], strict=True)]
 
     def last_evaluation(self) -> Metrics | None:
         """The metrics of the last step at which the run was evaluated."""

@@ -38,6 +38,8 @@ class TrainOptions:
     unless others are given."""
     set: list[str] = dataclasses.field(default_factory=list)
     """One more setting, such as model.n_layers=6 or training.learning_rate=0.002; may be given again."""
+    tensorboard: bool = False
+    """Write the metrics for TensorBoard, too, into tensorboard/ of the run's folder."""
     resume: bool = False
     """Go on with the run in --out from its newest checkpoint."""
     overwrite: bool = False

@@ -18,6 +18,7 @@ from onward.training.config import RunConfig
 from onward.training.options import TrainOptions
 from onward.training.prepare import gather_settings, prepare, steps_for
 from onward.training.progress import ProgressView
+from onward.training.tensorboard import TensorBoardView, summary_writer
 from onward.training.trainer import Trainer
 
 
@@ -55,6 +56,8 @@ def run_training(texts: Sequence[Path], options: TrainOptions) -> Run:
 
     if options.resume and options.overwrite:
         raise ConfigError("--resume and --overwrite exclude each other: give one of them")
+    if options.tensorboard:
+        summary_writer()  # a missing package is told before anything long begins
     sources = texts or gather_settings(options).texts or [bundled_text()]
     run = Run(options.out or Path("runs") / _stem(sources[0]))
     if options.resume:
@@ -70,7 +73,8 @@ def run_training(texts: Sequence[Path], options: TrainOptions) -> Run:
             raise
     config = RunConfig.load(run.config_file)
     trainer = Trainer(run, config)
-    with ProgressView(config.training.steps, console) as view:
+    n_steps = config.training.steps
+    with TensorBoardView(run, n_steps, console) if options.tensorboard else ProgressView(n_steps, console) as view:
         trainer.run(view)
     _draw(run)
     say(summary(run, config))
