@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,9 +19,29 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-_HIDDEN = "#e4e4e4"
+_DARK: dict[Any, Any] = {
+    "figure.facecolor": "#171b21",
+    "axes.facecolor": "#171b21",
+    "savefig.facecolor": "#171b21",
+    "axes.edgecolor": "#5b6573",
+    "axes.labelcolor": "#d4dae1",
+    "axes.titlecolor": "#d4dae1",
+    "text.color": "#d4dae1",
+    "xtick.color": "#aeb7c2",
+    "ytick.color": "#aeb7c2",
+    "grid.color": "#8b95a2",
+}
 _MOST_POINTS = 2000  # of a line: more than a picture has columns
 _MOST_MARKERS = 30
+
+
+@contextlib.contextmanager
+def dark() -> Iterator[None]:
+    """Draw for a dark page."""
+    from matplotlib import rc_context
+
+    with rc_context(_DARK):
+        yield
 
 
 def learning_curve(
@@ -91,7 +112,9 @@ def curves(path: Path, panels: Sequence[Panel], *, n_columns: int) -> None:
     labels = list(dict.fromkeys(line.label for panel in panels for line in panel.lines))
     n_legend_rows = math.ceil(len(labels) / n_columns) if len(labels) > 1 else 0
     figure = Figure(figsize=(4.6 * n_columns, 3.4 * n_rows + 0.22 * n_legend_rows), dpi=150, layout="constrained")
-    shades = colormaps["tab10" if len(labels) <= 10 else "turbo"].resampled(len(labels) if len(labels) > 10 else 10)
+    shades = colormaps["Set2" if _is_dark() else "tab10"]
+    if len(labels) > shades.N:
+        shades = colormaps["turbo"].resampled(len(labels))
     handles: dict[str, Any] = {}
     for number, panel in enumerate(panels, start=1):
         axes = figure.add_subplot(n_rows, n_columns, number)
@@ -199,12 +222,12 @@ def mask(path: Path, visible: NDArray[np.bool_], labels: Sequence[str], *, title
     size = len(visible)
     panel = max(2.5, 0.13 * size)
     figure, axes = _canvas(panel, panel, title)
-    axes.imshow(visible, cmap=ListedColormap([_HIDDEN, "#2171b5"]), vmin=0, vmax=1, interpolation="nearest")
+    axes.imshow(visible, cmap=ListedColormap([_hidden(), "#2171b5"]), vmin=0, vmax=1, interpolation="nearest")
     every = range(0, size, _label_step(size, panel))
     axes.set_xticks(every, [_drawable(labels[at]) for at in every], fontsize=7, rotation=90, parse_math=False)
     axes.set_yticks(every, [_drawable(labels[at]) for at in every], fontsize=7, parse_math=False)
     axes.set(xlabel="key: the token that is looked at", ylabel="query: the token that looks")
-    patches = [Patch(color="#2171b5", label="seen"), Patch(color=_HIDDEN, label="hidden")]
+    patches = [Patch(color="#2171b5", label="seen"), Patch(color=_hidden(), label="hidden")]
     axes.legend(handles=patches, loc="upper left", bbox_to_anchor=(1.02, 1), fontsize=8)
     _save(figure, path)
 
@@ -248,7 +271,7 @@ def lens(path: Path, candidates: Sequence[Sequence[tuple[str, float]]], labels: 
     shades = axes.imshow(probabilities, cmap=_shades(), vmin=0, vmax=1, aspect="auto", origin="lower")
     for depth, row in enumerate(candidates):
         for position, (piece, probability) in enumerate(row):
-            colour = "white" if probability > 0.6 else "black"
+            colour = "white" if (probability > 0.6) != _is_dark() else "black"
             axes.text(
                 position, depth, _drawable(piece), color=colour, ha="center", va="center", fontsize=8, parse_math=False
             )
@@ -272,10 +295,25 @@ def _tiled(patterns: NDArray[np.float32], gap: int) -> NDArray[np.float32]:
     return np.concatenate(rows)[:-gap, :-gap]
 
 
-def _shades() -> Any:
-    from matplotlib import colormaps
+def _is_dark() -> bool:
+    from matplotlib import rcParams
 
-    return colormaps["Blues"].with_extremes(bad=_HIDDEN, under="white")
+    return rcParams["figure.facecolor"] == _DARK["figure.facecolor"]
+
+
+def _hidden() -> str:
+    """The colour of a key that is hidden."""
+    return "#2b323b" if _is_dark() else "#e4e4e4"
+
+
+def _shades() -> Any:
+    """From the page's own colour, for 0, to the one that is farthest from it."""
+    from matplotlib import colormaps, rcParams
+    from matplotlib.colors import LinearSegmentedColormap
+
+    page = rcParams["figure.facecolor"]
+    blues = LinearSegmentedColormap.from_list("dark blues", [page, "#2a5d96", "#a9d0f5"]) if _is_dark() else "Blues"
+    return colormaps.get_cmap(blues).with_extremes(bad=_hidden(), under=page)
 
 
 def _root_norm() -> Any:

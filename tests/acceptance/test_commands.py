@@ -75,6 +75,12 @@ def test_the_whole_way() -> None:
     figures = dict(line.rsplit(maxsplit=1) for line in onward("evaluate", "runs/book", "book.txt").splitlines()[:2])
     assert figures["bytes"] == f"{len(TINY_TEXT.encode()):,}"
 
+    assert onward("runs").splitlines()[1].startswith("finished  20/20 ")
+    assert "all settings are the same" in onward("compare", "runs/book", "runs/book", "--out", "compare.png")
+    assert onward("report", "runs/book").strip() == "written: runs/book/report.html"
+    assert Path("compare.png").read_bytes().startswith(b"\x89PNG")
+    assert "Line" in Path("runs/book/report.html").read_text()
+
     pieces = onward("tokenizer", "encode", "runs/book", "Line 日").splitlines()
     assert pieces[-1].endswith("tokens for 8 bytes")
     assert "Line" in "".join(pieces)

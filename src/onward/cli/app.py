@@ -15,7 +15,7 @@ from onward.cli.convert import convert
 from onward.cli.evaluate import evaluate
 from onward.cli.generate import generate
 from onward.cli.models import models
-from onward.cli.runs import compare, runs
+from onward.cli.runs import compare, report, runs
 from onward.cli.show import show
 from onward.cli.tokenizer import app as tokenizer
 from onward.cli.train import train
@@ -40,6 +40,7 @@ onward tokenizer encode runs/book "some text"
 app.command(train)
 app.command(runs)
 app.command(compare)
+app.command(report)
 app.command(generate)
 app.command(evaluate)
 app.command(convert)

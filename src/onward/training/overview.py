@@ -117,14 +117,17 @@ def _cells(view: Overview) -> list[str]:
     return cells
 
 
+def settings(config: RunConfig) -> dict[str, Any]:
+    """Every setting by its name in run.toml, those in tables as `table.name`."""
+    return dict(_flat(to_dict(config)))
+
+
 def differences(views: Sequence[Overview]) -> dict[str, list[Any]]:
     """The settings in which runs differ, by their names in run.toml, with the value in each run."""
-    settings = [dict(_flat(to_dict(view.config))) for view in views]
-    return {
-        name: [each.get(name) for each in settings]
-        for name in settings[0]
-        if any(each.get(name) != settings[0][name] for each in settings)
-    }
+    each = [settings(view.config) for view in views]
+    names = dict.fromkeys(name for values in each for name in values)
+    rows = {name: [values.get(name) for values in each] for name in names}
+    return {name: row for name, row in rows.items() if any(value != row[0] for value in row)}
 
 
 def compare(runs: Sequence[Run], picture: Path) -> str:
@@ -149,8 +152,8 @@ def compare(runs: Sequence[Run], picture: Path) -> str:
     plots.curves(picture, panels, n_columns=3)
     differing = differences(views)
     rows = [["setting", *names], *([name, *map(_setting, values)] for name, values in differing.items())]
-    settings = aligned(rows, left=range(len(rows[0]))) if differing else ["all settings are the same"]
-    return "\n".join([table(runs), "", *settings, "", f"drawn: {picture}"])
+    lines = aligned(rows, left=range(len(rows[0]))) if differing else ["all settings are the same"]
+    return "\n".join([table(runs), "", *lines, "", f"drawn: {picture}"])
 
 
 def _add_lines(panel: plots.Panel, name: str, metrics: Sequence[Metrics]) -> None:
