@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import Literal
 
 from onward.atomic import atomic_folder
-from onward.config import read_json
 from onward.device import resolve_device, resolve_dtype
-from onward.errors import CheckpointError, ConfigError
+from onward.errors import CheckpointError
 from onward.model.config import PRESETS, form_name, preset
 from onward.model.decoder import Decoder, count_parameters
-from onward.model.folder import CONFIG, read_model_folder, write_model_folder
-from onward.model.gguf import read_gguf
-from onward.model.huggingface import is_huggingface, read_huggingface_folder, write_huggingface_folder
+from onward.model.folder import write_model_folder
+from onward.model.huggingface import write_huggingface_folder
 from onward.model.linear import to_int8
-from onward.run import Run
+from onward.model.read import form_of, read_decoder
+from onward.run import Run, model_folder
 
 ARCHITECTURES = {"decoder": Decoder}
 """The class of each architecture that a config.json may name."""
@@ -52,40 +51,12 @@ def load(path: str | Path, *, device: str = "auto", dtype: str = "auto", tokeniz
 
 def _read(path: Path, device: str, tokenizer: bool) -> Decoder:
     """The model at `path`, in float32."""
-    form = form_of(path)
-    if form == "gguf":
-        return read_gguf(path, device, tokenizer=tokenizer)
-    if form == "huggingface":
-        return read_huggingface_folder(path, device, tokenizer=tokenizer)
-    if (path / CONFIG).is_file():
-        return read_model_folder(path, ARCHITECTURES, device, tokenizer=tokenizer)
-    run = Run(path)
-    if not run.exists():
-        raise CheckpointError(f"there is no run and no model in {path}; train one with: onward train TEXT --out {path}")
-    folders = run.checkpoint_folders()
-    if not folders:
-        raise CheckpointError(f"{path} has no checkpoint yet; go on with: onward train --out {path} --resume")
+    folder = model_folder(path)
     try:
-        return read_model_folder(folders[-1], ARCHITECTURES, device, tokenizer=tokenizer)
+        return read_decoder(folder, ARCHITECTURES, device, tokenizer=tokenizer)
     except CheckpointError as error:
-        older = f"; the one before it is {folders[-2]}" if len(folders) > 1 else ""
-        raise CheckpointError(f"{error}{older}") from None
-
-
-def form_of(path: Path) -> Literal["onward", "huggingface", "gguf"]:
-    """Whose form the model at `path` has, by the name of the file, or what config.json holds; ours where it is none.
-
-    Raises:
-        CheckpointError: a config.json that cannot be read.
-    """
-    if path.suffix == ".gguf":
-        return "gguf"
-    if not (path / CONFIG).is_file():
-        return "onward"
-    try:
-        return "huggingface" if is_huggingface(read_json(path / CONFIG)) else "onward"
-    except ConfigError as error:
-        raise CheckpointError(str(error)) from None
+        before = Run(path).checkpoint_folders()[-2:-1] if folder != path else []
+        raise CheckpointError(f"{error}{f'; the one before it is {before[0]}' if before else ''}") from None
 
 
 def convert(source: str | Path, target: str | Path, *, to: Form | None = None, tokenizer: bool = True) -> Form:

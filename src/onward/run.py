@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 from onward.atomic import atomic_file, naming, remove_partial
-from onward.errors import RunError
+from onward.errors import CheckpointError, RunError
 
 _SAMPLE_HEAD = r"^--- step (\d{1,15})$"
 _LONGEST_LINE = 1 << 16  # of metrics; they have some hundred characters
@@ -54,6 +54,7 @@ class Run:
     | run.toml                  | every setting, as chosen before the first step          |
     | tokenizer.json            | the tokenizer, trained on the training text             |
     | data/                     | the tokens of the training and the validation text      |
+    | base/                     | the model that the run goes on from, if from any        |
     | checkpoints/step-000100/  | a model folder, and the state of the training           |
     | metrics.jsonl             | one line a step                                         |
     | samples.txt               | what the model wrote on its way                         |
@@ -68,6 +69,7 @@ class Run:
         self.tokenizer_file = self.folder / "tokenizer.json"
         self.training_tokens = self.folder / "data" / "training.tokens"
         self.validation_tokens = self.folder / "data" / "validation.tokens"
+        self.base = self.folder / "base"
         self.checkpoints = self.folder / "checkpoints"
         self.metrics_file = self.folder / "metrics.jsonl"
         self.samples_file = self.folder / "samples.txt"
@@ -207,3 +209,20 @@ def _parsed(line: bytes) -> Metrics:
     if not all(0 <= known.get(name, 0) < 1 << 53 for name in ("step", "tokens", "seconds")):
         raise ValueError
     return Metrics(**known)
+
+
+def model_folder(path: Path) -> Path:
+    """Where the model at `path` lies: of a run, in its newest checkpoint; of anything else, there.
+
+    Raises:
+        CheckpointError: there is neither a run nor a model, or no checkpoint yet.
+    """
+    if path.is_file() or path.suffix == ".gguf" or (path / "config.json").is_file():
+        return path
+    run = Run(path)
+    if not run.exists():
+        raise CheckpointError(f"there is no run and no model in {path}; train one with: onward train TEXT --out {path}")
+    folders = run.checkpoint_folders()
+    if not folders:
+        raise CheckpointError(f"{path} has no checkpoint yet; go on with: onward train --out {path} --resume")
+    return folders[-1]

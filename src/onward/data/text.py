@@ -49,7 +49,7 @@ def open_texts(paths: Sequence[str | Path]) -> TextFiles:
     for path in map(Path, paths):
         if not path.exists():
             raise DataError(f"there is no file {path} (looked in {Path.cwd()}); check the name")
-    with _as_data_error():
+    with as_data_error():
         return TextFiles(paths)
 
 
@@ -60,7 +60,7 @@ def stream_documents(texts: TextFiles) -> Iterator[Iterator[bytes]]:
         DataError: as `read_documents`.
     """
     found = set()
-    with _as_data_error():
+    with as_data_error():
         for file, blocks in texts.texts():
             parts = _parts(blocks, file)
             for lead, ends in parts:
@@ -119,7 +119,7 @@ def document_tokens(tokenizer: Tokenizer, text: str, allowed_special: AllowedSpe
 def _parts(blocks: Iterable[bytes], file: Path) -> Iterator[tuple[bytes, bool]]:
     """A text cut at its separators, in parts of whole characters, and of each whether a document ends with it."""
     offset, rest = 0, b""
-    with _as_data_error():
+    with as_data_error():
         for block in blocks:
             refuse_binary(file, block, offset)
             offset += len(block)
@@ -140,7 +140,7 @@ def _document(lead: bytes, ends: bool, parts: Iterator[tuple[bytes, bool]]) -> I
 
 
 @contextlib.contextmanager
-def _as_data_error() -> Iterator[None]:
+def as_data_error() -> Iterator[None]:
     """What the tokenizer's room says of files that it cannot read holds here, too."""
     try:
         yield

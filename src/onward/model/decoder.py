@@ -17,7 +17,7 @@ from onward.model.config import ModelConfig
 from onward.model.hook import ActivationCache, HookPoint, Hooks, name_hook_points
 from onward.model.kv_cache import KVCache
 from onward.model.language_model import Pass, check_tokens, tokenizer_of
-from onward.model.linear import Embedding, Linear
+from onward.model.linear import Embedding, Linear, LoRA
 from onward.model.mask import visible_keys
 from onward.model.norm import make_norm
 from onward.model.position import RotaryPositions, SinusoidalPositions
@@ -40,6 +40,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.config = config
         self.tokenizer: Tokenizer | None = None
+        self.lora: LoRA | None = None  # set by `add_adapters`
         self.vocab_size, self.context_length = config.vocab_size, config.context_length
         self.embed = Embedding(config.vocab_size, config.d_model)
         self.position_embed = _added_positions(config)

@@ -1,4 +1,8 @@
-"""A model is a folder: config.json, model.safetensors, tokenizer.json."""
+"""A model is a folder: config.json, model.safetensors, tokenizer.json.
+
+Where only low-rank adapters were learned, a checkpoint holds adapters.safetensors instead, and the model that they are
+of is in the folder `base` of the run.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +19,22 @@ from onward.config import check_format, from_dict, read_json, to_dict, write_jso
 from onward.errors import CheckpointError, ConfigError
 from onward.model.config import ModelConfig
 from onward.model.decoder import Decoder
+from onward.model.linear import LoRA
+from onward.model.lora import add_adapters, merge_adapters
 from onward.model.weights import fill, make_decoder, own_weights, stored_safetensors
 from onward.tokenizer import Tokenizer
 
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
+ADAPTERS, BASE = "adapters.safetensors", "base"
 
 
 def write_model_folder(folder: Path, model: Decoder, weights: Mapping[str, Tensor] | None = None) -> None:
     """Write the model's config, weights (or those given, such as an earlier copy) and tokenizer into `folder`."""
-    write_json(folder / CONFIG, {"format": FORMAT_VERSION, "architecture": "decoder", "model": to_dict(model.config)})
-    write_tensors(folder / WEIGHTS, own_weights(model) if weights is None else weights)
+    lora = {} if model.lora is None else {"lora": to_dict(model.lora)}
+    values = {"format": FORMAT_VERSION, "architecture": "decoder", "model": to_dict(model.config), **lora}
+    write_json(folder / CONFIG, values)
+    write_tensors(folder / (ADAPTERS if lora else WEIGHTS), own_weights(model) if weights is None else weights)
     if model.tokenizer is not None:
         model.tokenizer.save(folder / TOKENIZER)
 
@@ -33,7 +42,7 @@ def write_model_folder(folder: Path, model: Decoder, weights: Mapping[str, Tenso
 def read_model_folder(
     folder: Path, architectures: Mapping[str, type[Decoder]], device: str, *, tokenizer: bool = True
 ) -> Decoder:
-    """Make the model that `folder` holds, its weights loaded and its tokenizer set, ready to run.
+    """Make the model that `folder` holds, its weights loaded and its tokenizer set, ready to run; adapters are merged.
 
     Args:
         folder: a model folder.
@@ -47,8 +56,14 @@ def read_model_folder(
     architecture, config = read_model_config(folder)
     if architecture not in architectures:
         raise CheckpointError(f"{folder / CONFIG}: no architecture {architecture!r}; known: {', '.join(architectures)}")
-    path = folder / WEIGHTS
+    lora = read_lora(folder)
+    path = (folder if lora is None else _base_of(folder, config)) / WEIGHTS
     model = make_decoder(architectures[architecture], config, stored_safetensors(path), path, device)
+    if lora is not None:
+        add_adapters(model, lora)
+        load_weights(model, folder)
+        merge_adapters(model)
+        model.requires_grad_(False)
     if tokenizer and (folder / TOKENIZER).exists():
         model.tokenizer = fitting(Tokenizer.load(folder / TOKENIZER), config, folder)
     return model
@@ -67,13 +82,45 @@ def read_model_config(folder: Path) -> tuple[str, ModelConfig]:
         raise CheckpointError(str(error)) from None
 
 
+def read_lora(folder: Path) -> LoRA | None:
+    """What the adapters in `folder` are like, if it holds adapters and not whole weights.
+
+    Raises:
+        CheckpointError: config.json cannot be read.
+    """
+    path = folder / CONFIG
+    try:
+        values = read_json(path).get("lora")
+        if values is None:
+            return None
+        if not isinstance(values, dict):
+            raise CheckpointError(f"{path}: lora must be an object; got {values!r}")
+        return from_dict(LoRA, values, f"{path}: lora")
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from None
+
+
+def _base_of(folder: Path, config: ModelConfig) -> Path:
+    """The folder of the model that a checkpoint's adapters are of."""
+    base = folder.absolute().parent.parent / BASE
+    if not (base / CONFIG).is_file():
+        raise CheckpointError(
+            f"{folder} holds adapters alone, and the model that they are of is not in {base}; keep the run folder "
+            f"whole, and make a model of its own from it with: onward convert RUN FOLDER"
+        )
+    if read_model_config(base)[1] != config:
+        raise CheckpointError(f"the adapters in {folder} are not of the model in {base}: their configs differ")
+    return base
+
+
 def load_weights(model: Decoder, folder: Path) -> None:
-    """Fill the model's weights from `folder`.
+    """Fill the model's weights from `folder`; of one with adapters, those alone.
 
     Raises:
         CheckpointError: a tensor is missing, not the model's, of another shape, or not finite; each is named.
     """
-    fill(model, stored_safetensors(folder / WEIGHTS), folder / WEIGHTS)
+    path = folder / (WEIGHTS if model.lora is None else ADAPTERS)
+    fill(model, stored_safetensors(path), path)
 
 
 def fitting(tokenizer: Tokenizer, config: ModelConfig, where: Path) -> Tokenizer:

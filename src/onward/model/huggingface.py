@@ -348,6 +348,8 @@ def write_huggingface_folder(folder: Path, model: Decoder) -> str:
     Raises:
         ConfigError: no architecture of Hugging Face is this model; with what stands in the way.
     """
+    if model.lora is not None:
+        raise ConfigError("Hugging Face's layouts hold no adapters; merge them into the weights first")
     values = config_to_huggingface(model.config)
     twin = config_from_huggingface(values, folder / CONFIG)
     weights = _widened(model, blueprint(twin))

@@ -7,7 +7,7 @@ from torch import nn
 
 from onward.model.config import ModelConfig
 from onward.model.decoder import Decoder
-from onward.model.linear import Embedding, Linear
+from onward.model.linear import Embedding, Linear, LoRALinear
 from onward.model.norm import LayerNorm, RMSNorm
 
 
@@ -47,6 +47,21 @@ def initialise(model: Decoder, seed: int) -> None:
         bias = getattr(module, "bias", None)
         if isinstance(bias, nn.Parameter):
             nn.init.zeros_(bias)
+
+
+@torch.no_grad()
+def initialise_adapters(model: Decoder, seed: int) -> None:
+    """Fill the low-rank updates of `model`, as a function of the seed alone.
+
+    A is normal, of standard deviation 1 / sqrt(columns), and B is 0, so that the model begins as it is without them.
+
+    Source: Hu et al., LoRA, 2021, section 4.1.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, LoRALinear):
+            nn.init.normal_(module.lora_a, std=module.lora_a.shape[1] ** -0.5, generator=generator)
+            nn.init.zeros_(module.lora_b)
 
 
 def _embed_std(config: ModelConfig) -> float:

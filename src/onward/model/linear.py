@@ -1,6 +1,9 @@
-"""The one linear layer and the one embedding of every model, and their twins with weights of 8 bits."""
+"""The one linear layer and the one embedding of every model, and their twins: weights of 8 bits, low-rank updates."""
 
 from __future__ import annotations
+
+import dataclasses
+import math
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from onward import _kernels  # after torch, whose threads it shares
+from onward.errors import ConfigError
 
 _MOST_ROWS = 96  # with more, widening the weights for a product in floats takes less time than the kernel
 
@@ -29,6 +33,64 @@ class Embedding(nn.Embedding):
     def dtype(self) -> torch.dtype:
         """The type of the vectors."""
         return self.weight.dtype
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LoRA:
+    """What low-rank adapters are like: the update of a matrix is `B A alpha / rank`, where A has `rank` rows.
+
+    Raises:
+        ConfigError: a value out of its range.
+
+    Source: Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, 2021, section 4.1.
+    """
+
+    rank: int
+    """Rows of A and columns of B."""
+    alpha: float
+    """The update's scale, times the rank, so that the learning rate need not change with the rank."""
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.rank < 1 << 24 and 0 < self.alpha < math.inf):
+            raise ConfigError(
+                f"the rank of LoRA must be at least 1, and its alpha above 0; got {self.rank} and {self.alpha}"
+            )
+
+
+class LoRALinear(nn.Module):
+    """A linear layer whose weights stay as they are, and a low-rank update of them, which is learned.
+
+    Args:
+        layer: the layer, whose weights are taken, not copied.
+        lora: rank and scale of the update.
+
+    >>> layer = Linear(3, 2, bias=False)
+    >>> _ = nn.init.zeros_(layer.weight)
+    >>> adapted = LoRALinear(layer, LoRA(rank=1, alpha=2.0))
+    >>> _ = nn.init.ones_(adapted.lora_a), nn.init.ones_(adapted.lora_b)
+    >>> adapted(torch.ones(1, 3)).tolist()
+    [[6.0, 6.0]]
+    """
+
+    def __init__(self, layer: Linear, lora: LoRA) -> None:
+        super().__init__()
+        self.weight, self.bias = layer.weight, layer.bias
+        self.lora_a = nn.Parameter(layer.weight.new_empty(lora.rank, layer.in_features))
+        self.lora_b = nn.Parameter(layer.weight.new_empty(layer.out_features, lora.rank))
+        self.scale = lora.alpha / lora.rank
+
+    def forward(self, x: Float[Tensor, "*axes in"]) -> Float[Tensor, "*axes out"]:
+        """`x (weight + B A scale)^T + bias`, without ever making B A."""
+        return F.linear(x, self.weight, self.bias) + F.linear(F.linear(x, self.lora_a), self.lora_b) * self.scale
+
+    @torch.no_grad()
+    def merged(self) -> Linear:
+        """One layer that does the same; `weight + B A scale` is written into the weights that were taken."""
+        n_out, n_in = self.weight.shape
+        layer = Linear(n_in, n_out, bias=self.bias is not None, device="meta")
+        layer.weight, layer.bias = self.weight, self.bias
+        layer.weight.addmm_(self.lora_b, self.lora_a, alpha=self.scale)
+        return layer
 
 
 class Int8Weight(nn.Module):

@@ -106,7 +106,7 @@ def stored_safetensors(path: Path) -> dict[str, StoredTensor]:
 
 
 def own_weights(model: Decoder) -> dict[str, Tensor]:
-    """The model's weights by name, detached; a tied matrix once.
+    """The model's weights by name, detached; a tied matrix once. Of one with adapters, those alone are its own.
 
     Raises:
         ConfigError: the weights are rounded to 8 bits.
@@ -116,7 +116,11 @@ def own_weights(model: Decoder) -> dict[str, Tensor]:
             "the weights of this model are rounded to int8, which is done on loading and never saved; "
             "load it with dtype=float32 to save or train it"
         )
-    weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    weights = {
+        name: parameter.detach()
+        for name, parameter in model.named_parameters()
+        if model.lora is None or name.endswith((".lora_a", ".lora_b"))
+    }
     return dict(sorted(weights.items()))
 
 

@@ -1,5 +1,6 @@
 """Text → tokens: a byte-level BPE tokenizer, and the files it lives in."""
 
-from onward.tokenizer.tokenizer import AllowedSpecial, StreamDecoder, Tokenizer
+from onward.tokenizer.stream import StreamDecoder
+from onward.tokenizer.tokenizer import AllowedSpecial, Tokenizer
 
 __all__ = ["AllowedSpecial", "StreamDecoder", "Tokenizer"]

@@ -85,16 +85,18 @@ class TextFiles:
         if rest:
             raise _not_utf8(file, rest, offset, 0)
 
-    def _texts_of_lines(self, file: Path) -> Iterator[bytes]:
+    def lines(self, file: Path) -> Iterator[bytes]:
+        """The lines of one of the files, unpacked."""
         with self._opened(file) as content:
-            for number, line in enumerate(content, start=1):
-                try:
-                    yield json.loads(line)["text"].encode()
-                # Not JSON, not an object, not a str, half a surrogate pair.
-                except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-                    raise TokenizerError(
-                        f'{file}: line {number} is not a JSON object with a "text": {error}'
-                    ) from error
+            yield from content
+
+    def _texts_of_lines(self, file: Path) -> Iterator[bytes]:
+        for number, line in enumerate(self.lines(file), start=1):
+            try:
+                yield json.loads(line)["text"].encode()
+            # Not JSON, not an object, not a str, half a surrogate pair.
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                raise TokenizerError(f'{file}: line {number} is not a JSON object with a "text": {error}') from error
 
     @contextlib.contextmanager
     def _opened(self, file: Path) -> Iterator[io.BufferedIOBase]:

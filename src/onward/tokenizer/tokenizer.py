@@ -6,7 +6,6 @@ The work is done in C++ (csrc/); `reference.py` does the same in plain Python, a
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import itertools
 import os
@@ -21,8 +20,16 @@ from onward.errors import TokenizerError
 from onward.tokenizer import reference
 from onward.tokenizer.formats import RANKS_SUFFIX, load_vocabulary, save_ranks, save_tokenizer_json
 from onward.tokenizer.sources import Paths, TextFiles
+from onward.tokenizer.stream import StreamDecoder
 from onward.tokenizer.threads import map_in_order, thread_count
-from onward.tokenizer.train import TrainingOptions, Watch, extend_vocabulary, learn_vocabulary, surrogate_message
+from onward.tokenizer.train import (
+    TrainingOptions,
+    Watch,
+    add_special_tokens,
+    extend_vocabulary,
+    learn_vocabulary,
+    surrogate_message,
+)
 from onward.tokenizer.vocabulary import Vocabulary
 from onward.tokenizer.word_level import SpecialWords, WordLevelVocabulary, cut_words
 
@@ -177,6 +184,18 @@ class Tokenizer:
             watch=watch,
         )
         return Tokenizer(extend_vocabulary(self._vocabulary, TextFiles(files), options))
+
+    def with_special_tokens(self, names: Sequence[str]) -> Tokenizer:
+        """This tokenizer with more special tokens; all ids stay, and the new ones follow.
+
+        Raises:
+            TokenizerError: one that is a token already, or no text.
+
+        >>> tokenizer = Tokenizer.train_on(["to be or not to be"], vocab_size=260)
+        >>> tokenizer.with_special_tokens(["<|im_end|>"]).special_tokens
+        {'<|endoftext|>': 259, '<|im_end|>': 260}
+        """
+        return Tokenizer(add_special_tokens(self._vocabulary, names))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Tokenizer:
@@ -468,25 +487,3 @@ class Tokenizer:
 
     def __repr__(self) -> str:
         return f"Tokenizer(vocab_size={self.vocab_size}, split_pattern={self.split_pattern!r})"
-
-
-class StreamDecoder:
-    """Turns ids into text one at a time, holding back the bytes of a character until it is whole.
-
-    >>> tokenizer = Tokenizer.train_on(["to be or not to be"], vocab_size=260)
-    >>> decoder = tokenizer.stream_decoder()
-    >>> [decoder.push(id_) for id_ in tokenizer.encode("é!")], decoder.finish()
-    (['', 'é', '!'], '')
-    """
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-
-    def push(self, id_: int) -> str:
-        """The characters that this id completes."""
-        return self._decoder.decode(self._tokenizer.token_bytes(id_))
-
-    def finish(self) -> str:
-        """What is left: U+FFFD if the ids end inside a character."""
-        return self._decoder.decode(b"", final=True)

@@ -123,6 +123,20 @@ def extend_vocabulary(
     return dataclasses.replace(base, tokens=tokens, merges=base.merges + merges)
 
 
+def add_special_tokens(
+    base: Vocabulary | WordLevelVocabulary, names: Sequence[str]
+) -> Vocabulary | WordLevelVocabulary:
+    """The vocabulary with more special tokens behind all others.
+
+    Raises:
+        TokenizerError: one that is a token already, empty, or no text.
+    """
+    check_special_tokens(names)
+    added = {name: len(base.tokens) + place for place, name in enumerate(names)}
+    tokens = [*base.tokens, *(name.encode() for name in names)]
+    return dataclasses.replace(base, tokens=tokens, special_tokens=base.special_tokens | added)
+
+
 class _Learner:
     """Counts the words of a text once, then merges them, and says how far it has come."""
 
