@@ -9,10 +9,8 @@ from typing import Literal
 import torch
 
 from onward.errors import ConfigError
-from onward.model.config import ModelConfig
 from onward.run import Run
 from onward.training.config import RunConfig
-from onward.training.evaluate import evaluate
 from onward.training.trainer import Trainer
 
 # Other work on the machine slows single steps down many times over, so that a few steps say nothing.
@@ -37,7 +35,7 @@ def faster_dtype(run: Run, config: RunConfig) -> Dtype:
     """
     if not _has_bfloat16(config.training.device):
         return "float32"
-    if config.training.device == "cpu" and any(size % _WHOLE_TILE for size in _inner_sizes(config.model)):
+    if config.training.device == "cpu" and any(size % _WHOLE_TILE for size in _inner_sizes(config)):
         return "float32"
     dtypes: tuple[Dtype, ...] = ("float32", "bfloat16")
     return min(
@@ -66,7 +64,7 @@ def fit_into(run: Run, config: RunConfig, evaluate_every: int, deadline: float) 
     trainer = Trainer(run, config)
     step_seconds = seconds_a_step(trainer)
     began = time.perf_counter()
-    evaluated = evaluate(trainer.model, trainer.validation_text, most_tokens=_SAMPLE_TOKENS)
+    evaluated = trainer.evaluate(_SAMPLE_TOKENS)
     token_seconds = (time.perf_counter() - began) / evaluated.n_tokens
     left = (deadline - time.perf_counter()) * _USABLE_SHARE
     evaluation_tokens = max(int(min(left / 100 / token_seconds, config.training.evaluation_tokens)), 1)
@@ -94,10 +92,11 @@ def seconds_a_step(trainer: Trainer) -> float:
     return sorted(seconds)[len(seconds) // 4]
 
 
-def _inner_sizes(model: ModelConfig) -> tuple[int, ...]:
-    """Over how many numbers the matrix products of a training step sum; the positions of a batch come in contexts."""
+def _inner_sizes(config: RunConfig) -> tuple[int, ...]:
+    """Over how many numbers the matrix products of a training step sum; the positions of a batch come in windows."""
+    model = config.model
     heads = (model.n_heads * model.d_head, model.n_kv_heads * model.d_head, model.n_kv_heads * model.d_value)
-    return (*heads, model.d_model, model.d_mlp, model.d_head, model.d_value, model.context_length, model.vocab_size)
+    return (*heads, model.d_model, model.d_mlp, model.d_head, model.d_value, config.window_length, model.vocab_size)
 
 
 def _has_bfloat16(device: str) -> bool:

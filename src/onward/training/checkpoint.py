@@ -15,7 +15,15 @@ from onward.atomic import atomic_folder, remove_folder
 from onward.config import check_format, from_dict, read_json, to_dict, write_json
 from onward.errors import CheckpointError, ConfigError
 from onward.model.decoder import Decoder
-from onward.model.folder import load_weights, read_model_config, read_tensors, write_model_folder, write_tensors
+from onward.model.folder import (
+    load_weights,
+    read_lora,
+    read_model_config,
+    read_tensors,
+    write_model_folder,
+    write_tensors,
+)
+from onward.model.lora import add_adapters
 from onward.model.weights import own_weights
 from onward.run import Run
 from onward.training.optimizer import Optimizer
@@ -97,7 +105,7 @@ class CheckpointWriter:
                 write_model_folder(temporary, model, weights)
                 write_tensors(temporary / _OPTIMIZER, memory)
                 write_json(temporary / _STATE, to_dict(state))
-                write_json(temporary / _MANIFEST, _manifest(temporary))
+                write_manifest(temporary)
             _forget_old(self._run, self._n_kept)
         except OSError as error:
             older = [path for path in self._run.checkpoint_folders() if path != folder]
@@ -119,7 +127,7 @@ def newest_whole(run: Run) -> tuple[Path | None, list[str]]:
     faults: list[str] = []
     for folder in reversed(run.checkpoint_folders()):
         try:
-            fault = _fault(folder)
+            fault = fault_of(folder)
         except OSError as error:
             raise CheckpointError(f"cannot read {error.filename or folder}: {error.strerror}") from None
         if fault is None:
@@ -137,7 +145,7 @@ def load_checkpoint(folder: Path, model: Decoder, optimizer: Optimizer) -> Train
     Raises:
         CheckpointError: a file is missing, cut short, or belongs to another model.
     """
-    if read_model_config(folder)[1] != model.config:
+    if read_model_config(folder)[1] != model.config or read_lora(folder) != model.lora:
         raise CheckpointError(f"{folder} holds another model than run.toml describes; mend run.toml, or --overwrite")
     load_weights(model, folder)
     optimizer.load_state(read_tensors(folder / _OPTIMIZER, model.device))
@@ -179,10 +187,10 @@ def _read_state(folder: Path) -> TrainerState:
         raise CheckpointError(str(error)) from None
 
 
-def _manifest(folder: Path) -> dict[str, object]:
-    """The length and the checksum of every file in `folder`."""
+def write_manifest(folder: Path) -> None:
+    """Write the length and the checksum of every file in `folder`."""
     files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(folder.iterdir())}
-    return {"format": FORMAT_VERSION, "files": files}
+    write_json(folder / _MANIFEST, {"format": FORMAT_VERSION, "files": files})
 
 
 def _sha256(path: Path) -> str:
@@ -190,8 +198,8 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _fault(folder: Path) -> str | None:
-    """What is wrong with a checkpoint's files; None: they are as they were written."""
+def fault_of(folder: Path) -> str | None:
+    """What is wrong with the files of a checkpoint, or of any folder with a manifest; None: nothing was changed."""
     if not (folder / _MANIFEST).exists():
         return _fault_without_manifest(folder)
     try:
@@ -216,6 +224,8 @@ def _fault_without_manifest(folder: Path) -> str | None:
     try:
         _, config = read_model_config(folder)
         model = Decoder(config)
+        if (lora := read_lora(folder)) is not None:
+            add_adapters(model, lora)
         load_weights(model, folder)
         read_tensors(folder / _OPTIMIZER, model.device)
         _read_state(folder)

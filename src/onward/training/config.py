@@ -10,6 +10,7 @@ from typing import Literal
 from onward.config import check_format, fill_zeros, from_dict, read_toml, to_dict, write_toml
 from onward.errors import ConfigError
 from onward.model.config import ModelConfig
+from onward.model.lora import check_rank
 
 FORMAT_VERSION = 1
 TokenizerKind = Literal["bpe", "characters", "words"]
@@ -31,6 +32,13 @@ class TrainingConfig:
     """Windows of the text a step."""
     micro_batch_size: int = 0
     """Windows at once; gradients of batch_size / micro_batch_size passes are summed. 0: batch_size."""
+    window_length: int = 0
+    """Tokens of a window, and the most of a conversation; 0: the model's context."""
+    lora_rank: int = 0
+    """Rank of the low-rank adapters that are learned while the model that the run goes on from stays as it is; 0: none,
+    all weights are learned."""
+    lora_alpha: float = 16.0
+    """Scale of the adapters' updates, times their rank."""
     optimizer: Literal["muon", "adamw"] = "muon"
     """What updates the matrices inside the blocks; embeddings and vectors always have AdamW."""
     learning_rate: float = 0.02
@@ -81,13 +89,13 @@ class TrainingConfig:
         fill_zeros(self, micro_batch_size=self.batch_size, evaluate_every=every, checkpoint_every=every)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            least = 0 if field.name in ("seed", "patience") else 1
+            least = 0 if field.name in ("seed", "patience", "window_length", "lora_rank") else 1
             if type(value) is int and not least <= value < 1 << 53:
                 raise ConfigError(f"training.{field.name} must be at least {least}; got {value}")
             if type(value) is float and not (math.isfinite(value) and value >= 0):
                 raise ConfigError(f"training.{field.name} must be 0 or above; got {value}")
-        if self.threads > 1024 or self.clip_norm == 0:
-            raise ConfigError("training.threads must be at most 1024, and training.clip_norm above 0")
+        if self.threads > 1024 or self.clip_norm == 0 or self.lora_alpha == 0:
+            raise ConfigError("training.threads must be at most 1024, and training.clip_norm and lora_alpha above 0")
         if max(self.warmup, self.cooldown, self.final_learning_rate) > 1:
             raise ConfigError("training.warmup, cooldown and final_learning_rate are shares: at most 1")
         if self.label_smoothing >= 1:
@@ -100,6 +108,16 @@ class TrainingConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class BaseConfig:
+    """The model that a run goes on from; what it needs of it is in its own folder."""
+
+    path: str
+    """Where it was."""
+    fingerprint: str
+    """SHA-256 of its weights as 32-bit floats, with their names and shapes: the same in whatever form they were."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """What run.toml holds: what was asked for, and everything that was chosen or measured on the way in."""
 
@@ -107,8 +125,10 @@ class RunConfig:
     """Version of the file's format."""
     texts: list[str]
     """The files and folders that the text came from."""
-    size: str
-    """The preset that the model began from."""
+    size: str | None = None
+    """The preset that the model began from, unless it goes on from another."""
+    base: BaseConfig | None = None
+    """The model that the run goes on from; without one, it begins from nothing."""
     minutes: float | None = None
     """The limit of time that `training.steps` was measured to keep."""
     tokenizer: TokenizerKind = "bpe"
@@ -124,6 +144,20 @@ class RunConfig:
                 f"model.attention = {self.model.attention} cannot be trained to predict the next token, "
                 f"since it sees that token already; use attention = causal"
             )
+        if self.training.window_length > self.model.context_length:
+            raise ConfigError(
+                f"training.window_length = {self.training.window_length} is more than the model's context of "
+                f"{self.model.context_length} tokens"
+            )
+        if self.training.lora_rank and self.base is None:
+            raise ConfigError("adapters are learned on a model that is there: name it with --from")
+        if self.training.lora_rank:
+            check_rank(self.training.lora_rank, self.model)
+
+    @property
+    def window_length(self) -> int:
+        """Tokens of a window."""
+        return self.training.window_length or self.model.context_length
 
     def save(self, path: Path) -> None:
         """Write run.toml."""

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onward.data.batches import Batch, window_batch
+from onward.data.batches import Batch, conversation_batch, window_batch
+from onward.data.conversations import are_conversations, encode_conversations, read_conversations
 from onward.data.shards import TokenFile
 from onward.data.text import read_documents
 from onward.errors import ConfigError, DataError
@@ -111,9 +112,14 @@ class _Tally:
 
 @torch.inference_mode()
 def evaluate(
-    model: LanguageModel, text: TokenFile, *, most_tokens: int | None = None, stride: int | None = None
+    model: LanguageModel,
+    text: TokenFile,
+    *,
+    most_tokens: int | None = None,
+    stride: int | None = None,
+    length: int | None = None,
 ) -> Evaluation:
-    """Predict every token of `text` once.
+    """Predict every token of `text` once; of conversations, those of the replies.
 
     Args:
         model: any language model, with the tokenizer that the text was encoded with, which says how many bytes each
@@ -122,28 +128,39 @@ def evaluate(
         most_tokens: of a longer text, only so many tokens are predicted, in windows at even distances.
         stride: where windows overlap: how many tokens each begins after the one before. A token is predicted in the
             first window that reaches it, so that all but the first window's have at least context - stride tokens
-            before them. None: windows of the model's context side by side.
+            before them. None: windows side by side.
+        length: tokens of a window; None: the model's context.
 
     Raises:
         DataError: there is nothing to predict.
         ConfigError: a stride that skips tokens, or is none.
     """
-    n_targets, length = len(text.tokens) - 1, model.context_length
+    n_targets, length = len(text.tokens) - 1, length or model.context_length
     if n_targets < 1:
         raise DataError("the text has no token to predict; give more text")
     if stride is not None and not 0 < stride <= length:
         raise ConfigError(f"the stride must be at least 1 and at most the context's {length} tokens; got {stride}")
+    if text.loss_mask is not None:
+        if stride is not None:
+            raise ConfigError("conversations are seen whole, one by one: leave out the stride")
+        return _tallied(model, text, _rows(text, length, most_tokens), length)
     starts: Sequence[int] = range(0, n_targets, length)
     if most_tokens is not None and n_targets > most_tokens:
         at_even_distances = np.linspace(0, n_targets // length - 1, max(most_tokens // length, 1)).astype(int)
         starts = [starts[index] for index in at_even_distances]
     elif stride is not None:
         starts = [*range(0, n_targets - length, stride), max(n_targets - length, 0)]
+    batches = _windows(text, starts, length, at_once=max(_WINDOW_TOKENS_AT_ONCE // length, 1))
+    return _tallied(model, text, batches, length)
+
+
+def _tallied(model: LanguageModel, text: TokenFile, batches: Iterator[Batch], length: int) -> Evaluation:
+    """Predict the counted targets of the batches, each of at most `length` positions."""
     tokenizer = tokenizer_of(model)
     byte_lengths = _byte_lengths(tokenizer, text)
     tally = _Tally(length)
     n_unknown, n_bytes = 0, 0.0
-    for batch in _windows(text, starts, length, at_once=max(_WINDOW_TOKENS_AT_ONCE // length, 1)):
+    for batch in batches:
         counted = batch.loss_mask
         tally.add(_scores(model, batch), np.nonzero(counted)[1])
         n_bytes += float(byte_lengths[batch.targets[counted]].sum())
@@ -185,7 +202,8 @@ def _scores(model: LanguageModel, batch: Batch) -> _Scores:
 def evaluate_texts(model: LanguageModel, paths: Sequence[Path], *, stride: int | None = None) -> Evaluation:
     """Predict every token of text files and folders once; documents are led by the end token, as in training.
 
-    `stride` is that of `evaluate`.
+    Of conversations, the replies are predicted, as far as they fit into the model's context. `stride` is that of
+    `evaluate`.
 
     Raises:
         ConfigError: the model has no tokenizer.
@@ -194,6 +212,9 @@ def evaluate_texts(model: LanguageModel, paths: Sequence[Path], *, stride: int |
     tokenizer = tokenizer_of(model)
     if tokenizer.end_token is None:
         raise ConfigError("the model's tokenizer has no end token to lead a document with")
+    if are_conversations(paths):
+        encoded_chats = encode_conversations(tokenizer, read_conversations(paths), model.context_length + 1)
+        return evaluate(model, encoded_chats.as_token_file(tokenizer), stride=stride)
     documents = read_documents(paths)
     encoded = [tokenizer.encode_array(document, disallowed_special=()) for document in documents]
     end = [tokenizer.end_token]
@@ -282,6 +303,18 @@ def _windows(text: TokenFile, starts: Sequence[int], length: int, at_once: int) 
             mask[: max(scored - start, 0)] = False
             scored = start + len(mask)
         yield batch
+
+
+def _rows(text: TokenFile, length: int, most_tokens: int | None) -> Iterator[Batch]:
+    """Conversations, a few at once; of more tokens than are wanted, conversations at even distances."""
+    n_documents = len(text.document_starts)
+    n_wanted = n_documents
+    if most_tokens is not None and most_tokens < len(text.tokens):
+        n_wanted = max(n_documents * most_tokens // len(text.tokens), 1)
+    chosen = np.linspace(0, n_documents - 1, n_wanted).astype(int).tolist()
+    at_once = max(_WINDOW_TOKENS_AT_ONCE // length, 1)
+    for first in range(0, n_wanted, at_once):
+        yield conversation_batch(text, chosen[first : first + at_once], length)
 
 
 def to_tensors(batch: Batch, device: torch.device | str) -> tuple[Any, Any, Any]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -12,6 +15,11 @@ class TrainOptions:
 
     out: Path | None = None
     """Folder of the run. [default: runs/ and the name of the first text]"""
+    base: Annotated[Path | None, Parameter(name="--from")] = None
+    """Go on from the model of a run (its newest checkpoint), of a model folder, of a folder of Hugging Face, or of a
+    GGUF file, with its tokenizer, on text or on conversations."""
+    lora: int | None = None
+    """With --from: learn low-rank adapters of this rank, and leave all weights as they are. [default: learn all]"""
     size: str | None = None
     """Size of the model by its name, as `onward models` lists them. [default: small]"""
     steps: int | None = None

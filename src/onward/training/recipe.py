@@ -19,6 +19,11 @@ _MOST_EPOCHS = 5
 _FEWEST_STEPS = 256
 _MOST_TOKENS_A_STEP = 4096
 _SHORT = 8192
+# A tenth of what AdamW has from nothing; adapters learn best with ten times the rate of all weights (Schulman et al.,
+# LoRA Without Regret, 2025).
+_FINE_TUNING_RATE, _LORA_FACTOR = 0.0003, 10
+_ACTIVATION_BYTES = 1 << 31
+_WIDTHS_KEPT = 16  # of the residual stream, that a block keeps for its backward pass
 _FEWEST_TOKENS = 257  # the bytes and the end token
 
 
@@ -74,6 +79,41 @@ def default_training(model: ModelConfig, optimizer: str, n_tokens: int) -> dict[
     if not model.embed_norm:
         values |= {"embed_learning_rate": 0.003 * by_width}
     return values
+
+
+def default_fine_tuning(
+    model: ModelConfig, optimizer: str, *, lora_rank: int, epoch_tokens: int, sample_tokens: int
+) -> dict[str, Any]:
+    """Batch and learning rates to go on from a model that has learned already.
+
+    Args:
+        model: its shape.
+        optimizer: that of the matrices inside the blocks.
+        lora_rank: rank of the adapters; 0: all weights are learned.
+        epoch_tokens: tokens of the training text.
+        sample_tokens: tokens of a window or, on average, of a conversation.
+    """
+    rate = _FINE_TUNING_RATE * math.sqrt(128 / model.d_model) * (_LORA_FACTOR if lora_rank else 1)
+    rates = dict.fromkeys(("embed_learning_rate", "unembed_learning_rate", "vector_learning_rate"), rate)
+    tokens_a_step = min(_MOST_EPOCHS * epoch_tokens / _FEWEST_STEPS, _MOST_TOKENS_A_STEP)
+    return {
+        "optimizer": optimizer,
+        "learning_rate": 0.002 if optimizer == "muon" else rate,
+        **rates,
+        "batch_size": 1 << round(math.log2(max(tokens_a_step / sample_tokens, 1))),
+    }
+
+
+def windows_at_once(model: ModelConfig, window_length: int, batch_size: int) -> int:
+    """The most windows of a batch, in equal parts, whose activations fit into about two gigabytes.
+
+    >>> from onward.model.config import preset
+    >>> windows_at_once(preset("gpt2"), 512, batch_size=8), windows_at_once(preset("small", vocab_size=512), 128, 32)
+    (2, 32)
+    """
+    width = _WIDTHS_KEPT * model.d_model + 4 * model.d_mlp + 2 * model.n_heads * window_length
+    most = max(int(_ACTIVATION_BYTES / (4 * model.n_layers * width * window_length)), 1)
+    return next(size for size in range(min(most, batch_size), 0, -1) if batch_size % size == 0)
 
 
 def most_steps(n_tokens: int, tokens_a_step: int) -> int:

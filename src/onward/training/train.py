@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from onward.atomic import atomic_folder, remove_partial
+from onward.data.shards import read_token_file
 from onward.data.text import bundled_text
 from onward.errors import ConfigError, RunError
 from onward.plots import learning_curve
@@ -31,8 +32,8 @@ def train(*texts: str | Path, **options: Any) -> Run:
     Args:
         *texts: UTF-8 files, and folders of .txt and .txt.gz files; each file is a document, or several where it
             separates them by `<|endoftext|>`.
-        **options: the fields of TrainOptions: out, size, steps, tokens, minutes, patience, batch_tokens, tokenizer,
-            vocab_size, seed, checkpoint_every, config, set, resume, overwrite.
+        **options: the fields of TrainOptions: out, base (the command's --from), lora, size, steps, tokens, minutes,
+            patience, batch_tokens, tokenizer, vocab_size, seed, checkpoint_every, config, set, resume, overwrite.
 
     Raises:
         DataError: a text that is missing, empty, no text, or too short.
@@ -43,7 +44,7 @@ def train(*texts: str | Path, **options: Any) -> Run:
 
     >>> run = train("book.txt", minutes=3, out="runs/book")  # doctest: +SKIP
     """
-    paths = {name: Path(options[name]) for name in ("out", "config") if options.get(name) is not None}
+    paths = {name: Path(options[name]) for name in ("out", "config", "base") if options.get(name) is not None}
     return run_training([Path(text) for text in texts], TrainOptions(**options | paths))
 
 
@@ -97,7 +98,8 @@ def summary(run: Run, config: RunConfig) -> str:
     if best not in (None, checkpoint):
         lines.append(f"  best model: {best}, by the validation text")
     lines.append(f"  samples:    {run.samples_file}")
-    lines.append(f'\nnext: onward generate {run.folder} --prompt "..."')
+    answers = read_token_file(run.validation_tokens).loss_mask is not None
+    lines.append(f'\nnext: onward generate {run.folder} {"--chat" if answers else "--prompt"} "..."')
     return "\n".join(lines)
 
 
@@ -114,7 +116,11 @@ def _check_resumable(run: Run, texts: Sequence[Path], options: TrainOptions) -> 
     given = {name: value for name in ("minutes", "size", "tokenizer") if (value := getattr(options, name)) is not None}
     asked = {**settings.model, **settings.training, **given}
     if settings.tokens is not None:
-        asked["steps"] = steps_for(settings.tokens, config.training.batch_size, config.model.context_length)
+        asked["steps"] = steps_for(settings.tokens, config.training.batch_size, config.window_length)
+    if settings.base is not None and (
+        config.base is None or settings.base.resolve() != Path(config.base.path).resolve()
+    ):
+        asked["base"] = settings.base
     made = {**vars(config.model), **vars(config.training), **vars(config)}
     if [text.resolve() for text in texts or map(Path, config.texts)] != [Path(text).resolve() for text in config.texts]:
         asked["texts"] = [str(text) for text in texts]

@@ -9,16 +9,15 @@ import time
 
 import torch
 
-from onward.data.batches import Batches
-from onward.data.shards import read_token_file
+from onward.data.batches import make_batches
+from onward.data.shards import TokenFile, read_token_file
 from onward.device import resolve_device
-from onward.errors import DataError, NonFiniteError
+from onward.errors import CheckpointError, DataError, NonFiniteError
 from onward.generation.generator import generate
-from onward.model.decoder import Decoder
-from onward.model.init import initialise
 from onward.run import Metrics, Run
 from onward.tokenizer import Tokenizer
-from onward.training.checkpoint import CheckpointWriter, TrainerState, load_checkpoint, newest_whole
+from onward.training.base import first_model
+from onward.training.checkpoint import CheckpointWriter, TrainerState, fault_of, load_checkpoint, newest_whole
 from onward.training.config import RunConfig
 from onward.training.evaluate import Evaluation, evaluate, to_tensors
 from onward.training.interrupt import Interrupt
@@ -44,9 +43,7 @@ class Trainer:
         self.config = config.training
         # For the whole process: the order of the sums, and so the weights, depend on it.
         torch.set_num_threads(self.config.threads)
-        self.model = Decoder(config.model)
-        initialise(self.model, self.config.seed)
-        self.model.to(resolve_device(self.config.device))
+        self.model = first_model(run, config).to(resolve_device(self.config.device))
         self.model.tokenizer = Tokenizer.load(run.tokenizer_file)
         self.optimizer = Optimizer(self.model, self.config)
         self.validation_text = read_token_file(run.validation_tokens)
@@ -56,11 +53,11 @@ class Trainer:
                 f"give more text"
             )
         training_text = read_token_file(run.training_tokens)
-        # In a text of one document the end token says nothing about how a document begins; a line's end does.
-        self._sample_prompt = "" if len(training_text.document_starts) > 1 else "\n"
-        self.batches = Batches(
+        self._window_length = config.window_length
+        self._sample_prompt = sample_prompt(training_text, self.validation_text)
+        self.batches = make_batches(
             training_text,
-            context_length=config.model.context_length,
+            context_length=self._window_length,
             batch_size=self.config.batch_size,
             seed=self.config.seed,
         )
@@ -111,9 +108,10 @@ class Trainer:
             gradient_norm=gradient_norm,
         )
 
-    def evaluate(self) -> Evaluation:
-        """Predict the validation text."""
-        return evaluate(self.model, self.validation_text, most_tokens=self.config.evaluation_tokens)
+    def evaluate(self, most_tokens: int | None = None) -> Evaluation:
+        """Predict the validation text, or so many tokens of it (None: as the config says)."""
+        most_tokens = most_tokens or self.config.evaluation_tokens
+        return evaluate(self.model, self.validation_text, most_tokens=most_tokens, length=self._window_length)
 
     def run(self, view: ProgressView) -> None:
         """Take every step that is left, beginning at the newest whole checkpoint; evaluate, sample and save on the way.
@@ -172,6 +170,8 @@ class Trainer:
     def _resume(self, view: ProgressView) -> None:
         """Take up the newest whole checkpoint, if there is one."""
         self.files.clean()
+        if self.files.base.exists() and (fault := fault_of(self.files.base)) is not None:
+            raise CheckpointError(f"the model that the run goes on from is broken: {fault}; train anew")
         folder, faults = newest_whole(self.files)
         for fault in faults:
             view.note(f"a broken checkpoint is skipped: {fault}")
@@ -188,6 +188,8 @@ class Trainer:
 
     def _sample(self, view: ProgressView) -> None:
         text = generate(self.model, self._sample_prompt, max_tokens=_SAMPLE_TOKENS, seed=self.config.seed)
+        if not isinstance(self._sample_prompt, str):
+            text = self.model.to_string(torch.tensor(self._sample_prompt)) + text
         self.files.add_sample(self.state.step, text)
         view.sample(self.state.step, text)
 
@@ -201,6 +203,15 @@ class Trainer:
             f"step {self.state.step + 1}: the loss is {loss} and the gradient's norm {gradient_norm}; {last}; "
             f"train anew with lower learning rates, such as {' '.join(lower)}{exact}"
         )
+
+
+def sample_prompt(training_text: TokenFile, validation_text: TokenFile) -> str | list[int]:
+    """What the model is to write on from, so that one sees what it has learned: a new document, or the first reply."""
+    if validation_text.loss_mask is None:
+        # In a text of one document the end token says nothing about how a document begins; a line's end does.
+        return "" if len(training_text.document_starts) > 1 else "\n"
+    first_reply = int(validation_text.loss_mask[1:].argmax()) + 1
+    return [int(token) for token in validation_text.tokens[1:first_reply]]
 
 
 def random_seed(seed: int, purpose: str, *at: int) -> int:
