@@ -71,7 +71,7 @@ def with_special_tokens(model: Decoder, names: Sequence[str], seed: int) -> Deco
     vocab_size = max(model.vocab_size, extended.vocab_size)
     if model.vocab_size % _WHOLE_TILE == 0:
         vocab_size = -(-vocab_size // _WHOLE_TILE) * _WHOLE_TILE
-    larger = Decoder(dataclasses.replace(model.config, vocab_size=vocab_size))
+    larger = Decoder(dataclasses.replace(model.config, vocab_size=vocab_size)).requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     weights = own_weights(larger)
     for name, weight in own_weights(model).items():
