@@ -82,8 +82,8 @@ class Batches:
 class ConversationBatches:
     """Every epoch visits all conversations in a new order, each whole, in a row of its own.
 
-    >>> text = TokenFile(tokens=np.arange(10), document_starts=np.array([0, 6], np.uint64), loss_mask=np.ones(10, np.uint8),
-    ...                  vocab_size=10, n_bytes=10)
+    >>> text = TokenFile(tokens=np.arange(10), document_starts=np.array([0, 6], np.uint64),
+    ...                  loss_mask=np.ones(10, np.uint8), vocab_size=10, n_bytes=10)
     >>> batch = ConversationBatches(text, context_length=4, batch_size=2, seed=1).at(0)
     >>> batch.tokens.tolist(), batch.loss_mask.sum(axis=1).tolist()
     ([[1, 2, 3, 4], [7, 8, 0, 0]], [4, 2])
