@@ -41,6 +41,17 @@ def test_a_terminal_shows_everything_at_any_width(width: int) -> None:
     assert "…" not in shown(width, terminal=True)
 
 
+@pytest.mark.parametrize("width", [20, 30, 40, 50, 60, 70, 90, 110, 120])
+def test_no_line_of_figures_is_wider_than_the_terminal(width: int) -> None:
+    console = Console(width=width, file=io.StringIO(), force_terminal=True, color_system=None)
+    view = ProgressView(12_000, console)
+    line = view._figures(metrics(12_000, bits_per_byte=1.0), metrics(1))
+    assert "left" in line
+    bar = 17 if width >= 110 else 0
+    assert bar + len("step 12000/12000  " + line) <= max(width, len("step 12000/12000  0:00 left"))
+    assert "tokens/s" in line or width < 60
+
+
 def test_elsewhere_lines_are_plain() -> None:
     lines = shown(80, terminal=False).splitlines()
     assert lines[0] == "resuming after step 5000 of 12000"

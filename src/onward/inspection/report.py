@@ -21,7 +21,8 @@ from onward.run import Metrics, Run
 from onward.tokenizer import Tokenizer
 from onward.tokenizer.show import escaped
 from onward.training.checkpoint import best_checkpoint
-from onward.training.overview import Overview, clock, file_size, settings
+from onward.training.overview import Overview, file_size, settings
+from onward.training.progress import clock
 
 _MOST_SAMPLES = 12
 _MOST_CHARACTERS = 2000  # of a sample, or of the text that is looked at

@@ -17,6 +17,7 @@ from onward.config import to_dict
 from onward.errors import OnwardError, RunError
 from onward.run import Metrics, Run
 from onward.training.config import RunConfig
+from onward.training.progress import clock
 
 _UNKNOWN = "-"
 
@@ -186,16 +187,6 @@ def aligned(rows: Sequence[Sequence[str]], *, left: Sequence[int]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
-
-
-def clock(seconds: float) -> str:
-    """A length of time.
-
-    >>> clock(59.9), clock(3723)
-    ('0:59', '1:02:03')
-    """
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
 def file_size(n_bytes: int) -> str:

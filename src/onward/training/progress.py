@@ -14,7 +14,7 @@ from onward.run import Metrics
 _SECONDS_BETWEEN_LINES = 10.0
 _SAMPLE_LINES = 5
 _WIDTH_WITH_BAR = 110
-_WIDTH_WITH_SPEED = 90
+_BAR_WIDTH = 16
 
 
 class ProgressView:
@@ -29,7 +29,7 @@ class ProgressView:
         self._last_line = 0.0
         columns: list[ProgressColumn] = [TextColumn("step {task.completed:.0f}/{task.total:.0f}  {task.description}")]
         if console.width >= _WIDTH_WITH_BAR:
-            columns.insert(0, BarColumn(bar_width=16))
+            columns.insert(0, BarColumn(bar_width=_BAR_WIDTH))
         self._bar = Progress(
             *columns,
             console=console,
@@ -73,14 +73,28 @@ class ProgressView:
         self._console.print(escape(text), highlight=False, soft_wrap=True)
 
     def _figures(self, metrics: Metrics, first: Metrics) -> str:
-        """Time left, loss, bits per byte and speed, in one line."""
+        """Time left, loss, bits per byte and speed, in one line; on a narrow terminal, as many as it has room for."""
         figures = [f"loss {metrics.loss:.3f}"]
         if self._bits_per_byte is not None:
             figures.append(f"validation {self._bits_per_byte:.3f} bits/byte")
         if metrics.step > first.step:
             seconds = metrics.seconds - first.seconds
-            left = round(seconds / (metrics.step - first.step) * (self._n_steps - metrics.step))
-            figures.insert(0, f"{left // 60}:{left % 60:02d} left")
-            if not self._live or self._console.width >= _WIDTH_WITH_SPEED:
-                figures.append(f"{(metrics.tokens - first.tokens) / seconds:,.0f} tokens/s")
+            left = seconds / (metrics.step - first.step) * (self._n_steps - metrics.step)
+            figures.insert(0, f"{clock(round(left))} left")
+            figures.append(f"{(metrics.tokens - first.tokens) / max(seconds, 1e-9):,.0f} tokens/s")
+        room = self._console.width - len(f"step {self._n_steps}/{self._n_steps}  ")
+        if self._console.width >= _WIDTH_WITH_BAR:
+            room -= _BAR_WIDTH + 1
+        while self._live and len(figures) > 1 and len("  ".join(figures)) > room:
+            figures.pop()
         return "  ".join(figures)
+
+
+def clock(seconds: float) -> str:
+    """A length of time.
+
+    >>> clock(59.9), clock(3723)
+    ('0:59', '1:02:03')
+    """
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
