@@ -81,8 +81,8 @@ def test_everything_is_in_the_page(run: Run, tmp_path: Path) -> None:
     last = run.last_evaluation()
     assert last is not None
     assert f"{last.validation_bits_per_byte:.3f}" in page.text
-    assert len(page.fetched) == 2 * 7  # five curves, attention, the logit lens; light and dark
-    assert len(set(page.fetched)) == 14
+    assert len(page.fetched) >= 2 * 7  # five curves at least, attention, the logit lens; light and dark
+    assert len(set(page.fetched)) == len(page.fetched)
 
 
 def test_a_text_of_ones_own_is_cut_into_tokens(run: Run, tmp_path: Path) -> None:
@@ -118,7 +118,8 @@ def test_what_is_missing_or_broken_is_said(run: Run, tmp_path: Path) -> None:
     run.samples_file.unlink()
     page = Page(write_report(run, path))
     assert "There is no checkpoint" in page.text
-    assert len(page.fetched) == 2 * 5
+    assert page.fetched
+    assert "The model of" not in page.text
     run.metrics_file.write_text('{"step": 1, "tok')
     assert "No step is taken yet" in Page(write_report(run, path)).text
     run.config_file.write_text("format = 9\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import html
 import math
 import tempfile
@@ -28,6 +29,9 @@ _MOST_SAMPLES = 12
 _MOST_CHARACTERS = 2000  # of a sample, or of the text that is looked at
 _SAMPLE_TOKENS = 16  # of the validation text: few enough to read every pattern
 _N_LONGEST = 16
+# The figures that have a panel with words of their own; any other is drawn under its name.
+_DRAWN = {"step", "tokens", "seconds", "loss", "validation_loss", "validation_bits_per_byte"}
+_DRAWN |= {"gradient_norm", "learning_rate_share"}
 
 # Nothing on the page may be fetched or run, even if something in it were not escaped.
 _HEAD = """<!DOCTYPE html>
@@ -171,6 +175,16 @@ def _panels(metrics: Sequence[Metrics]) -> Iterator[tuple[str, plots.Panel]]:
     yield "Norm of the gradient before it is clipped, moving mean", panel("gradient norm", norm)
     share = plots.Line("share", steps, values("learning_rate_share"))
     yield "The learning rates, as a share of their peaks", panel("share of the peak", share)
+    for name in (field.name for field in dataclasses.fields(Metrics) if field.name not in _DRAWN):
+        if any(map(math.isfinite, values(name))):
+            words = name.replace("_", " ")
+            yield f"{words.capitalize()}, moving mean", panel(words, _mean_line(name, steps, values(name)))
+
+
+def _mean_line(name: str, steps: Sequence[int], values: Sequence[float]) -> plots.Line:
+    """The moving mean of those steps that have the figure."""
+    points = [(step, value) for step, value in zip(steps, values, strict=True) if math.isfinite(value)]
+    return plots.Line(name, [step for step, _ in points], plots.moving_mean([value for _, value in points]))
 
 
 def _speeds(metrics: Sequence[Metrics]) -> list[float]:
