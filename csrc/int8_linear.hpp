@@ -6,8 +6,11 @@
 
 namespace onward {
 
-// All matrices are row-major: x (n_rows, n_in), weight (n_out, n_in), scale and bias (n_out), out
-// (n_rows, n_out).
+// Matrices are row-major: x (n_rows, n_in), scale and bias (n_out), out (n_rows, n_out). But the
+// weight, (n_out, n_in), lies in panels of kPanel of its rows: four numbers of the first row, four
+// of the second and so on, then the next four of each. Rows and fours are filled up with zeros.
+inline constexpr std::size_t kPanel = 16;
+
 struct Int8Linear {
   const float* x;
   const std::int8_t* weight;

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from onward.errors import ConfigError, ContextLengthError
 from onward.model import config
@@ -13,6 +14,7 @@ from onward.model.config import ModelConfig
 from onward.model.decoder import Decoder
 from onward.model.hook import Hooks
 from onward.model.init import initialise
+from onward.model.kv_cache import KVCache
 from tests.conftest import random_decoder
 
 FORMS: dict[str, dict[str, Any]] = {
@@ -73,8 +75,48 @@ def test_rows_of_one_cache_may_have_different_lengths(form: Decoder) -> None:
             torch.testing.assert_close(logits[row], alone[0], rtol=0, atol=1e-5 * float(alone.abs().max()))
 
 
-def test_last_only_is_the_last(form: Decoder) -> None:
-    torch.testing.assert_close(form(TOKENS, last_only=True), form(TOKENS)[:, -1:])
+def in_parts(model: Decoder, lengths: list[int], mask: Tensor | None, *, last_only: bool) -> tuple[Tensor, KVCache]:
+    """The logits of four more tokens after rows of these lengths, and the state then."""
+    state = model.start(3)
+    model(TOKENS[:, :7], state, mask=None if mask is None else mask[:, :7, :7])
+    state.lengths = list(lengths)
+    n_keys = max(lengths) + 4
+    rows = None if mask is None else mask[:, n_keys - 4 : n_keys, :n_keys]
+    return model(TOKENS[:, 7:11], state, last_only, mask=rows), state
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("lengths", [[7, 7, 7], [3, 7, 5]])
+def test_last_only_is_the_last(form: Decoder, lengths: list[int], masked: bool) -> None:
+    """In one pass and after others, with rows of one length and of several, and the state is the same too."""
+    mask = torch.rand(3, 12, 12, generator=torch.Generator().manual_seed(2)) < 0.7 if masked else None
+    torch.testing.assert_close(form(TOKENS, None, True, mask=mask), form(TOKENS, mask=mask)[:, -1:])
+    last, state = in_parts(form, lengths, mask, last_only=True)
+    whole, expected_state = in_parts(form, lengths, mask, last_only=False)
+    torch.testing.assert_close(last, whole[:, -1:])
+    assert state.lengths == expected_state.lengths
+    torch.testing.assert_close(state.keys, expected_state.keys)
+    torch.testing.assert_close(state.values, expected_state.values)
+
+
+@pytest.mark.parametrize("n_layers", [1, 2])
+def test_the_last_block_works_for_the_last_position_alone(n_layers: int) -> None:
+    """Unless something is watched: then all of it is there to see."""
+    model = decoder(n_layers=n_layers)
+    seen: list[tuple[int, ...]] = []
+    for block in model.blocks:
+        block.mlp.register_forward_hook(lambda _module, _inputs, out: seen.append(tuple(out.shape)))
+    logits = model(TOKENS, last_only=True)
+    assert seen == [(3, 12, 16)] * (n_layers - 1) + [(3, 1, 16)]
+    hooks = Hooks(record="*")
+    torch.testing.assert_close(model(TOKENS, last_only=True, hooks=hooks), logits)
+    assert hooks.cache[f"blocks.{n_layers - 1}.attn.pattern"].shape == (3, 4, 12, 12)
+    assert hooks.cache["final_norm"].shape == (3, 12, 16)
+
+
+def test_full_attention_gives_the_last_as_well() -> None:
+    model = decoder(attention="full")
+    torch.testing.assert_close(model(TOKENS, last_only=True), model(TOKENS)[:, -1:])
 
 
 def test_hooks_change_nothing_by_looking(form: Decoder) -> None:

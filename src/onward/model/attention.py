@@ -46,9 +46,11 @@ class Attention(nn.Module):
         self.hook_z = HookPoint()
         self.hook_out = HookPoint()
 
-    def forward(self, resid: Float[Tensor, "batch pos d_model"], shared: Pass) -> Float[Tensor, "batch pos d_model"]:
-        """What attention adds to the residual stream."""
-        q = _split_heads(self.q_proj(resid), self.n_heads)
+    def forward(
+        self, resid: Float[Tensor, "batch pos d_model"], shared: Pass, last_only: bool = False
+    ) -> Float[Tensor, "batch out_pos d_model"]:
+        """What attention adds to the residual stream; with `last_only`, only the last position looks at all."""
+        q = _split_heads(self.q_proj(resid[:, -1:] if last_only else resid), self.n_heads)
         k = _split_heads(self.k_proj(resid), self.n_kv_heads)
         v = _split_heads(self.v_proj(resid), self.n_kv_heads)
         if self.q_norm is not None and self.k_norm is not None:
@@ -70,12 +72,13 @@ class Attention(nn.Module):
         shared: Pass,
     ) -> Float[Tensor, "batch head q_pos d_value"]:
         """Softmax(q k^T / sqrt(d_head)) v, without ever holding the pattern."""
+        visible = shared.visible_to_last(q.shape[2])
         return F.scaled_dot_product_attention(
             q,
             k,
             v,
-            attn_mask=shared.visible,
-            is_causal=self.is_causal and shared.visible is None and q.shape[2] > 1,
+            attn_mask=visible,
+            is_causal=self.is_causal and visible is None and q.shape[2] > 1,
             enable_gqa=self.n_kv_heads != self.n_heads,
         )
 
@@ -90,14 +93,14 @@ class Attention(nn.Module):
         groups = self.n_heads // self.n_kv_heads
         k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
         scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
-        visible = shared.visible
+        given = visible = shared.visible_to_last(q.shape[2])
         if visible is None and self.is_causal:
             visible = causal_mask(q.shape[2], k.shape[2], q.device)
         if visible is not None:
             scores = scores.masked_fill(~visible, -torch.inf)
         pattern = self.hook_scores(scores, shared.hooks).softmax(dim=-1)
-        if shared.visible is not None:  # a query from which a given mask hides every key has a pattern of 0
-            pattern = pattern.masked_fill(~shared.visible.any(dim=-1, keepdim=True), 0.0)
+        if given is not None:  # a query from which a given mask hides every key has a pattern of 0
+            pattern = pattern.masked_fill(~given.any(dim=-1, keepdim=True), 0.0)
         return self.hook_pattern(pattern, shared.hooks).to(v.dtype) @ v
 
     def _is_explicit(self, q: Tensor, k: Tensor, shared: Pass) -> bool:

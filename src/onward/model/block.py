@@ -16,7 +16,8 @@ from onward.model.norm import make_norm
 class PreNormBlock(nn.Module):
     """Norm before each sublayer, so that the residual stream itself is never normed (Radford et al., 2019).
 
-    Hooks: `resid_pre`, `resid_mid` (after attention) and `resid_post`, all (batch, pos, d_model).
+    Hooks: `resid_pre`, `resid_mid` (after attention) and `resid_post`, all (batch, pos, d_model). With `last_only`, a
+    block is asked for its last position alone; the others give no more than keys and values to look at.
     """
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
@@ -30,20 +31,26 @@ class PreNormBlock(nn.Module):
         self.hook_resid_mid = HookPoint()
         self.hook_resid_post = HookPoint()
 
-    def forward(self, resid: Float[Tensor, "batch pos d_model"], shared: Pass) -> Float[Tensor, "batch pos d_model"]:
+    def forward(
+        self, resid: Float[Tensor, "batch pos d_model"], shared: Pass, last_only: bool = False
+    ) -> Float[Tensor, "batch out_pos d_model"]:
         """The residual stream, with what both sublayers add."""
         resid = self.hook_resid_pre(resid, shared.hooks)
-        resid = self.hook_resid_mid(resid + self.dropout(self.attn(self.attn_norm(resid), shared)), shared.hooks)
+        attn = self.dropout(self.attn(self.attn_norm(resid), shared, last_only))
+        resid = self.hook_resid_mid(resid[:, -attn.shape[1] :] + attn, shared.hooks)
         return self.hook_resid_post(resid + self.dropout(self.mlp(self.mlp_norm(resid), shared)), shared.hooks)
 
 
 class PostNormBlock(PreNormBlock):
     """Norm after each sum, as the transformer was first drawn (Vaswani et al., 2017)."""
 
-    def forward(self, resid: Float[Tensor, "batch pos d_model"], shared: Pass) -> Float[Tensor, "batch pos d_model"]:
+    def forward(
+        self, resid: Float[Tensor, "batch pos d_model"], shared: Pass, last_only: bool = False
+    ) -> Float[Tensor, "batch out_pos d_model"]:
         """The residual stream, normed after what each sublayer adds."""
         resid = self.hook_resid_pre(resid, shared.hooks)
-        resid = self.hook_resid_mid(self.attn_norm(resid + self.dropout(self.attn(resid, shared))), shared.hooks)
+        attn = self.dropout(self.attn(resid, shared, last_only))
+        resid = self.hook_resid_mid(self.attn_norm(resid[:, -attn.shape[1] :] + attn), shared.hooks)
         return self.hook_resid_post(self.mlp_norm(resid + self.dropout(self.mlp(resid, shared))), shared.hooks)
 
 

@@ -58,17 +58,14 @@ class Decoder(nn.Module):
         self.hook_final_norm = HookPoint()
         self.hook_logits = HookPoint()
         self.hook_names = name_hook_points(self)
+        self.n_parameters = sum(parameter.numel() for parameter in self.parameters())
+        """How many numbers are learned; a tied matrix counts once."""
         self.eval()  # dropout is for those who train, and they say so
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
-
-    @property
-    def n_parameters(self) -> int:
-        """How many numbers are learned; a tied matrix counts once."""
-        return sum(parameter.numel() for parameter in self.parameters())
 
     @property
     def n_bytes(self) -> int:
@@ -113,7 +110,7 @@ class Decoder(nn.Module):
             DataError: there are no tokens, or some are outside the vocabulary.
             ConfigError: a hook names a place that the model does not have, or the mask has another shape or type.
         """
-        resid = self.resid(tokens, state, hooks, mask)
+        resid = self.resid(tokens, state, hooks, mask, last_only)
         return self.hook_logits(self.unembed(resid[:, -1:] if last_only else resid), hooks)
 
     def resid(
@@ -122,8 +119,12 @@ class Decoder(nn.Module):
         state: KVCache | None = None,
         hooks: Hooks | None = None,
         mask: Bool[Tensor, "#batch pos k_pos"] | None = None,
-    ) -> Float[Tensor, "batch pos d_model"]:
-        """The residual stream after the last block and the final norm: what `unembed` takes."""
+        last_only: bool = False,
+    ) -> Float[Tensor, "batch out_pos d_model"]:
+        """The residual stream after the last block and the final norm: what `unembed` takes.
+
+        With `last_only`, the last position is enough, and all there is unless something is watched.
+        """
         check_tokens(tokens, self.vocab_size, training=self.training)
         n_tokens = tokens.shape[1]
         if n_tokens > self.context_length:
@@ -149,8 +150,10 @@ class Decoder(nn.Module):
         if self.position_embed is not None:
             resid = resid + self.hook_position_embed(self.position_embed(positions), shared.hooks)
         resid = self.embed_dropout(self.embed_norm(resid))
-        for block in self.blocks:
+        *blocks, last_block = self.blocks
+        for block in blocks:
             resid = block(resid, shared)
+        resid = last_block(resid, shared, last_only and hooks is None)
         if state is not None:
             state.advance(n_tokens)
         return self.hook_final_norm(self.final_norm(resid), shared.hooks)

@@ -103,3 +103,7 @@ class Pass:
     """Keys and values of the tokens before."""
     hooks: Hooks | None = None
     """What is recorded or edited on the way."""
+
+    def visible_to_last(self, n_queries: int) -> Bool[Tensor, "#batch 1 q_pos k_pos"] | None:
+        """Which keys the last queries may see."""
+        return None if self.visible is None else self.visible[:, :, -n_queries:]

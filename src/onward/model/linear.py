@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from onward import _kernels  # after torch, whose threads it shares
 from onward.errors import ConfigError
 
-_MOST_ROWS = 96  # with more, widening the weights for a product in floats takes less time than the kernel
+_PANEL, _FOUR = 16, 4  # as in csrc/int8_linear.hpp
 
 
 class Linear(nn.Linear):
@@ -99,9 +99,11 @@ class Int8Weight(nn.Module):
     The largest weight of a row becomes 127 or -127, so that a weight is off by at most 1/254 of it. Weights alone are
     rounded: what is multiplied by them, and every sum, stays float32.
 
+    The integers lie in panels of 16 rows, as csrc/int8_linear.hpp draws them: (panel, four, row, number of the four).
+
     >>> layer = Int8Weight(torch.tensor([[127.0, -0.4, 2.6]]))
-    >>> layer.int8_weight.tolist(), layer.weight.tolist()
-    ([[127, 0, 3]], [[127.0, 0.0, 3.0]])
+    >>> layer.weight.tolist(), layer.panels.shape
+    ([[127.0, 0.0, 3.0]], torch.Size([1, 1, 16, 4]))
     """
 
     scale: Tensor
@@ -109,14 +111,20 @@ class Int8Weight(nn.Module):
     def __init__(self, weight: Float[Tensor, "out in"]) -> None:
         super().__init__()
         weight = weight.detach().float()
+        self.n_out, self.n_in = weight.shape
         scale = weight.abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / 127
-        self.int8_weight = nn.Parameter((weight / scale[:, None]).round().to(torch.int8), requires_grad=False)
+        integers = (weight / scale[:, None]).round().to(torch.int8)
+        whole = F.pad(integers, (0, -self.n_in % _FOUR, 0, -self.n_out % _PANEL))
+        shape = (whole.shape[0] // _PANEL, _PANEL, whole.shape[1] // _FOUR, _FOUR)
+        panels = whole.view(shape).transpose(1, 2).contiguous()
+        self.panels = nn.Parameter(panels, requires_grad=False)
         self.register_buffer("scale", scale)
 
     @property
     def weight(self) -> Float[Tensor, "out in"]:
         """The matrix as floats, made anew."""
-        return self.int8_weight.to(self.scale.dtype).mul_(self.scale[:, None])
+        integers = self.panels.transpose(1, 2).flatten(2).flatten(0, 1)[: self.n_out, : self.n_in]
+        return integers.to(self.scale.dtype).mul_(self.scale[:, None])
 
 
 class Int8Embedding(Int8Weight):
@@ -129,7 +137,8 @@ class Int8Embedding(Int8Weight):
 
     def forward(self, tokens: Int[Tensor, "*axes"]) -> Float[Tensor, "*axes d_model"]:
         """The vectors of these tokens."""
-        return self.int8_weight[tokens] * self.scale[tokens].unsqueeze(-1)
+        integers = self.panels[tokens // _PANEL, :, tokens % _PANEL].flatten(-2)[..., : self.n_in]
+        return integers * self.scale[tokens].unsqueeze(-1)
 
 
 class Int8Linear(Int8Weight):
@@ -140,24 +149,22 @@ class Int8Linear(Int8Weight):
         self.bias = None if bias is None else nn.Parameter(bias.detach().float(), requires_grad=False)
 
     def forward(self, x: Float[Tensor, "*axes in"]) -> Float[Tensor, "*axes out"]:
-        """`x weight^T + bias`; of few rows by the kernel of csrc/int8_linear.cpp, which widens weights on their way."""
-        weight, scale, bias = self.int8_weight, self.scale, self.bias  # once: a module's attributes are slow to find
-        n_out, n_in = weight.shape
-        n_rows = x.numel() // n_in
+        """`x weight^T + bias`, by the kernel of csrc/int8_linear.cpp, which widens the weights on their way."""
+        panels, scale, bias = self.panels, self.scale, self.bias  # once: a module's attributes are slow to find
         in_floats = x.dtype == scale.dtype == torch.float32 and x.is_cpu
-        if n_rows > _MOST_ROWS or not in_floats or x.requires_grad or torch.compiler.is_compiling():
+        if not in_floats or x.requires_grad or torch.compiler.is_compiling():
             return self.widened(x)
         x = x.contiguous()
-        out = x.new_empty(*x.shape[:-1], n_out)
+        out = x.new_empty(*x.shape[:-1], self.n_out)
         _kernels.int8_linear(
             x.data_ptr(),
-            weight.data_ptr(),
+            panels.data_ptr(),
             scale.data_ptr(),
             0 if bias is None else bias.data_ptr(),
             out.data_ptr(),
-            n_rows,
-            n_in,
-            n_out,
+            x.numel() // self.n_in,
+            self.n_in,
+            self.n_out,
         )
         return out
 
@@ -181,5 +188,5 @@ def to_int8(model: nn.Module) -> None:
             else:
                 continue
             first = rounded.setdefault(child.weight, twin)
-            twin.int8_weight, twin.scale = first.int8_weight, first.scale
+            twin.panels, twin.scale = first.panels, first.scale
             setattr(module, name, twin)

@@ -70,10 +70,11 @@ class Rotation:
         self.cos = cos
         self.sin = sin
 
-    def __call__(self, heads: Float[Tensor, "batch head pos d_head"]) -> Float[Tensor, "batch head pos d_head"]:
-        """Turn queries or keys."""
+    def __call__(self, heads: Float[Tensor, "batch head last d_head"]) -> Float[Tensor, "batch head last d_head"]:
+        """Turn queries or keys, of all positions or of the last ones."""
         first, second = heads.chunk(2, dim=-1)
-        cos, sin = self.cos.to(heads.dtype), self.sin.to(heads.dtype)
+        n_last = heads.shape[2]
+        cos, sin = self.cos[:, :, -n_last:].to(heads.dtype), self.sin[:, :, -n_last:].to(heads.dtype)
         return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
 
 
