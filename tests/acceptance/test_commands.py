@@ -53,6 +53,20 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 1) 
     return errors
 
 
+def test_going_on_from_a_model() -> None:
+    onward(*TRAIN, "--steps", "2", "--out", "runs/base")
+    chat = [{"role": "user", "content": "Hello?"}, {"role": "assistant", "content": "Hi."}]
+    Path("chats.jsonl").write_text(json.dumps({"messages": chat}) + "\n", encoding="utf-8")
+    printed = onward("train", "--from", "runs/base", "chats.jsonl", "--lora", "4", "--steps", "2")
+    assert "from runs/base: " in printed
+    assert "2 special tokens are new" in printed
+    assert "too few conversations to set any aside" in printed
+    assert 'next: onward generate runs/chats --chat "..."' in printed
+    assert onward("generate", "runs/chats", "--chat", "Hello?", "--max-tokens", "3")
+    assert "AutoModelForCausalLM" in onward("convert", "runs/chats", "merged")
+    assert "bits per byte" in onward("evaluate", "merged", "chats.jsonl")
+
+
 def test_the_whole_way() -> None:
     printed = onward(*TRAIN, "--steps", "20", "--seed", "3")
     assert "text: " in printed

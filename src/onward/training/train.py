@@ -31,7 +31,7 @@ def train(*texts: str | Path, **options: Any) -> Run:
 
     Args:
         *texts: UTF-8 files, and folders of .txt and .txt.gz files; each file is a document, or several where it
-            separates them by `<|endoftext|>`.
+            separates them by `<|endoftext|>`. To go on from a model, also conversations in JSON Lines.
         **options: the fields of TrainOptions: out, base (the command's --from), lora, size, steps, tokens, minutes,
             patience, batch_tokens, tokenizer, vocab_size, seed, checkpoint_every, config, set, resume, overwrite.
 
