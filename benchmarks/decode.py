@@ -5,8 +5,8 @@
 Three figures each, in tokens a second: reading a prompt of 512 tokens, and writing greedily after 128 tokens, one text
 alone and 16 together. The contestants take turns, and the median of the rounds counts; then a table says where
 onward's time goes, and what the machine could do at most. transformers comes with the [dev] extra; CTranslate2 takes
-part where it is installed (benchmarks/requirements.txt). llama-cpp-python has no wheel on PyPI; openvino-genai and
-onnxruntime-genai need other packages to convert a GPT-2: all three are absent.
+part where it is installed (benchmarks/requirements.txt). Absent are llama-cpp-python, which has no wheel on PyPI, and
+openvino-genai and onnxruntime-genai, which need other packages to convert a GPT-2.
 """
 
 from __future__ import annotations
@@ -147,8 +147,9 @@ def rates(contestants: dict[str, Contestant], rounds: int) -> dict[str, dict[str
     measured: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in WORKLOADS}
     for write in contestants.values():  # nobody's first time counts
         list(write(prompt[:8], 1, 1))
-    for _ in range(rounds):
+    for round_ in range(1, rounds + 1):
         for name, write in contestants.items():
+            print(f"  round {round_} of {rounds}  {name:<24}", end="", flush=True)
             for workload, (n_prompt, n_texts, n_steps) in WORKLOADS.items():
                 began = time.perf_counter()
                 times = [time.perf_counter() for _ in write(prompt[:n_prompt], n_texts, n_steps)]
@@ -158,6 +159,8 @@ def rates(contestants: dict[str, Contestant], rounds: int) -> dict[str, dict[str
                     # Where all comes at once, the second time includes a prefill of its own.
                     again = times[0] - began if len(times) == 2 else 0
                     measured[workload][name].append(n_texts * n_steps / (times[-1] - times[0] - again))
+                print(f"{workload:>14}{measured[workload][name][-1]:>8.1f}", end="", flush=True)
+            print()
     return measured
 
 
