@@ -1,6 +1,6 @@
 """onward's tokenizer beside its peers: training, encoding, decoding, and text without a place to cut.
 
-    python benchmarks/tokenizer.py [TEXT ...] [--megabytes 16] [--rounds 5] [--training 100:32768 10:50257]
+    python benchmarks/tokenizer.py [TEXT ...] [--megabytes 16] [--rounds 5] [--training 100:32768,10:50257]
 
 A text is a file (plain, .gz, .xz, .zst, .jsonl), a folder with such files at any depth, or a pattern such as
 'lib/*.py'. The first one is also what tokenizers are trained on, each time in a process of its own. GPT-2's and
@@ -186,9 +186,9 @@ def text_blocks(pattern: str, megabytes: float) -> Iterator[bytes]:
                 return
 
 
-def training_plan(text: str, wanted: list[str], folder: Path) -> Iterator[tuple[Path, int]]:
+def training_plan(text: str, wanted: str, folder: Path) -> Iterator[tuple[Path, int]]:
     """Files with the beginnings of a text, and how many tokens to train on each."""
-    for row in wanted:
+    for row in filter(None, wanted.split(",")):
         megabytes, _, vocab_size = row.partition(":")
         file = folder / f"train{megabytes}.txt"
         with file.open("wb") as out:
@@ -216,8 +216,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--training",
-        nargs="*",
-        default=["100:32768", "10:50257", "1:8192"],
+        default="100:32768,10:50257,1:8192",
         help="megabytes of the first text, and tokens to train on them; what it has too little text for is left out",
     )
     options = parser.parse_args()

@@ -1,5 +1,7 @@
 #include "bpe_encode.hpp"
 
+#include <algorithm>
+
 namespace onward {
 namespace {
 
@@ -13,7 +15,7 @@ constexpr std::size_t kLongestRemembered = 512;
 }  // namespace
 
 template <class Id>
-void Encoder::encode(std::string_view text, IdBuffer<Id>& out) {
+void Encoder::encode(std::string_view text, Buffer<Id>& out) {
   Pretokenizer words(pattern_, text);
   std::size_t begin = 0;
   for (auto ends = words.next_ends(); !ends.empty(); ends = words.next_ends()) {
@@ -24,7 +26,7 @@ void Encoder::encode(std::string_view text, IdBuffer<Id>& out) {
 
 template <class Id>
 void Encoder::write_ids(std::string_view text, std::size_t begin, std::span<const std::size_t> ends,
-                        IdBuffer<Id>& out) {
+                        Buffer<Id>& out) {
   hash_words(text, begin, ends, batch_, short_words_, long_words_);
   Id* to = out.room_for(3 * ends.size());
   std::size_t written = 0;
@@ -93,8 +95,8 @@ void Encoder::make_room() {
   many_ids_.clear();
 }
 
-template void Encoder::encode(std::string_view, IdBuffer<std::uint8_t>&);
-template void Encoder::encode(std::string_view, IdBuffer<std::uint16_t>&);
-template void Encoder::encode(std::string_view, IdBuffer<std::uint32_t>&);
+template void Encoder::encode(std::string_view, Buffer<std::uint8_t>&);
+template void Encoder::encode(std::string_view, Buffer<std::uint16_t>&);
+template void Encoder::encode(std::string_view, Buffer<std::uint32_t>&);
 
 }  // namespace onward

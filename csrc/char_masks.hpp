@@ -16,16 +16,21 @@ namespace onward {
 
 struct CharMasks {
   std::uint64_t letter = 0;
+  std::uint64_t upper = 0;  // upper-case letters
   std::uint64_t number = 0;
-  std::uint64_t space = 0;  // white space
-  std::uint64_t blank = 0;  // U+0020 only
+  std::uint64_t space = 0;     // white space
+  std::uint64_t blank = 0;     // U+0020 only
+  std::uint64_t line_end = 0;  // \r and \n
   std::uint64_t apostrophe = 0;
-  std::uint64_t high = 0;  // bytes >= 0x80, in no class yet
+  std::uint64_t slash = 0;
+  std::uint64_t high = 0;      // bytes >= 0x80, in no class yet
+  std::uint64_t trailing = 0;  // of signs of several bytes, all but the first
   // Bits from here on say nothing.
   std::uint32_t known = 64;
 };
 
-// The classes of the ASCII characters among the 64 bytes at `p`.
+// The classes of the ASCII characters among the 64 bytes at `p`. What a scanner does not ask for
+// the compiler leaves out.
 inline CharMasks ascii_masks(const std::uint8_t* p) {
   CharMasks masks;
 #if defined(__SSE2__)
@@ -40,11 +45,18 @@ inline CharMasks ascii_masks(const std::uint8_t* p) {
     const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p) + i);
     const __m128i blank = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(' '));
     const __m128i lowered = _mm_or_si128(bytes, _mm_set1_epi8(0x20));
-    masks.letter |= bits(between(lowered, 'a', 25)) << (16 * i);
+    const std::uint64_t letter = bits(between(lowered, 'a', 25));
+    const std::uint64_t small = bits(_mm_slli_epi16(bytes, 2));  // what or-ing 0x20 does not change
+    masks.letter |= letter << (16 * i);
+    masks.upper |= (letter & ~small) << (16 * i);
     masks.number |= bits(between(bytes, '0', 9)) << (16 * i);
     masks.blank |= bits(blank) << (16 * i);
     masks.space |= bits(_mm_or_si128(blank, between(bytes, '\t', 4))) << (16 * i);
+    masks.line_end |= bits(_mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('\n')),
+                                        _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\r'))))
+                      << (16 * i);
     masks.apostrophe |= bits(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('\''))) << (16 * i);
+    masks.slash |= bits(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('/'))) << (16 * i);
     masks.high |= bits(bytes) << (16 * i);
   }
 #else
@@ -52,10 +64,13 @@ inline CharMasks ascii_masks(const std::uint8_t* p) {
     const std::uint64_t bit = std::uint64_t{1} << i;
     const std::uint8_t byte = p[i];
     masks.letter |= static_cast<std::uint8_t>((byte | 0x20) - 'a') < 26 ? bit : 0;
+    masks.upper |= static_cast<std::uint8_t>(byte - 'A') < 26 ? bit : 0;
     masks.number |= static_cast<std::uint8_t>(byte - '0') < 10 ? bit : 0;
     masks.blank |= byte == ' ' ? bit : 0;
     masks.space |= byte == ' ' || static_cast<std::uint8_t>(byte - '\t') < 5 ? bit : 0;
+    masks.line_end |= byte == '\n' || byte == '\r' ? bit : 0;
     masks.apostrophe |= byte == '\'' ? bit : 0;
+    masks.slash |= byte == '/' ? bit : 0;
     masks.high |= byte >= 0x80 ? bit : 0;
   }
 #endif
@@ -94,21 +109,27 @@ inline std::uint64_t frequent_letters(const std::uint8_t* p) {
 }
 
 // Adds the characters beyond ASCII, all bytes of each to its class. Stops at what a mask cannot say
-// (a character that reaches over the window's end, white space of several bytes) and sets `known`.
-inline void add_multibyte(CharMasks& masks, const std::uint8_t* p) {
-  const std::uint64_t letters = frequent_letters(p);
+// (a character that reaches over the window's end, white space of several bytes, or a class of
+// which `stops` is true) and sets `known`. Where `case_apart`, upper case is told, too.
+template <bool case_apart, class Stops>
+void add_multibyte(CharMasks& masks, const std::uint8_t* p, Stops&& stops) {
+  const std::uint64_t letters = case_apart ? 0 : frequent_letters(p);
   masks.letter |= letters;
   for (std::uint64_t rest = masks.high & ~letters; rest != 0;) {
     const auto at = static_cast<std::uint32_t>(std::countr_zero(rest));
     const Char c = decode(p + at, 64 - at);
     const bool cut_off = at > 60 && c.length == 1;
-    if (cut_off || c.char_class == CharClass::Space) {
+    if (cut_off || c.char_class == CharClass::Space || stops(c.char_class)) {
       masks.known = at;
       return;
     }
     const std::uint64_t bits = ((std::uint64_t{1} << c.length) - 1) << at;
-    masks.letter |= is_letter(c.char_class) ? bits : 0;
-    masks.number |= c.char_class == CharClass::Number ? bits : 0;
+    const bool letter = is_letter(c.char_class);
+    const bool number = c.char_class == CharClass::Number;
+    masks.letter |= letter ? bits : 0;
+    masks.upper |= case_apart && c.char_class == CharClass::Upper ? bits : 0;
+    masks.number |= number ? bits : 0;
+    masks.trailing |= letter || number ? 0 : bits & (bits - 1);
     rest &= ~bits;
   }
 }

@@ -11,8 +11,12 @@
 
 #include "bpe_encode.hpp"
 #include "bpe_train.hpp"
+#include "scan_cl100k.hpp"
+#include "scan_gpt2.hpp"
+#include "scan_o200k.hpp"
 #include "special_tokens.hpp"
 #include "unicode.hpp"
+#include "utf8.hpp"
 #include "word_counts.hpp"
 
 namespace onward {
@@ -33,13 +37,47 @@ std::vector<std::size_t> all_ends(SplitPattern pattern, std::string_view text) {
   return all;
 }
 
+// The slow twin of the scanners that look at 64 bytes at once.
+std::size_t word_end(SplitPattern pattern, const Scan& scan, std::size_t begin) {
+  switch (pattern) {
+    case SplitPattern::Gpt2:
+      return Gpt2::word_end(scan, begin);
+    case SplitPattern::Cl100k:
+      return Cl100k::word_end(scan, begin);
+    case SplitPattern::O200k:
+      return O200k::word_end(scan, begin);
+    case SplitPattern::Llama3:
+      return Llama3::word_end(scan, begin);
+    case SplitPattern::SmolLm2:
+      return SmolLm2::word_end(scan, begin);
+    case SplitPattern::Whitespace:
+      return Whitespace::word_end(scan, begin);
+    case SplitPattern::Byte:
+      return Byte::word_end(scan, begin);
+  }
+  return begin;
+}
+
 void check_tiles(SplitPattern pattern, std::string_view text) {
+  const Scan scan{reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
   std::size_t begin = 0;
   for (const std::size_t end : all_ends(pattern, text)) {
     check(end > begin && end <= text.size(), "words tile the text");
+    check(end == word_end(pattern, scan, begin), "words are cut as character by character");
     begin = end;
   }
   check(begin == text.size(), "words reach the end of the text");
+}
+
+void check_read_utf8(std::string_view text, bool valid) {
+  std::vector<std::uint32_t> characters(utf8_extent(text).characters);
+  check(read_utf8(text, std::span(characters)) == valid, "valid UTF-8 is read, and no other");
+  if (!valid) return;
+  std::size_t begin = 0;
+  for (const std::uint32_t c : characters) {
+    begin += c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+  }
+  check(begin == text.size(), "all characters are read");
 }
 
 // Of a text with a cut in the middle: the words on both sides are those of the whole.
@@ -109,10 +147,8 @@ void check_cap(SplitPattern pattern, std::string_view text, std::size_t max_word
 }
 
 std::string decoded(const Vocabulary& vocabulary, std::span<const std::uint32_t> ids) {
-  std::size_t size = 0;
-  for (const std::uint32_t id : ids) size += vocabulary.length(id);
-  std::string text(size, '\0');
-  vocabulary.decode(ids, text);
+  std::string text(vocabulary.decoded_size(ids), '\0');
+  vocabulary.decode(ids, std::span(text));
   return text;
 }
 
@@ -121,7 +157,7 @@ void check_round_trip(const Learned& learned, SplitPattern pattern, std::string_
   Encoder encoder(vocabulary, pattern);
   std::vector<std::uint32_t> first;
   for (int again = 0; again < 2; ++again) {  // the second time from memory
-    IdBuffer<std::uint16_t> ids;
+    Buffer<std::uint16_t> ids;
     encoder.encode(text, ids);
     const std::vector<std::uint32_t> wide(ids.data(), ids.data() + ids.size());
     check(decoded(vocabulary, wide) == text, "decoding gives the text back");
@@ -137,7 +173,7 @@ void check_special(const Learned& learned, SplitPattern pattern, std::string_vie
                                              learned.tokens.begin());
   const SpecialTokens special({{"<|end|>", id}, {"<|", 27}, {"\xff", 187}});
   Encoder encoder(vocabulary, pattern);
-  IdBuffer<std::uint32_t> ids;
+  Buffer<std::uint32_t> ids;
   std::size_t begin = 0;
   while (const auto found = special.find(text, begin)) {
     check(found->position >= begin && found->position + found->length <= text.size(),
@@ -169,6 +205,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   check_cut(pattern, text);
   const auto invalid = find_invalid_utf8(text);
   check(!invalid || *invalid < text.size(), "the wrong byte is in the text");
+  check_read_utf8(text, !invalid);
   check_cap(pattern, text, 1 + data[1] % 64);
 
   Learned learned;
@@ -218,6 +255,11 @@ int main(int count, char** arguments) {
                                "\xe6\x97\xa5",
                                "\xf0\x9f\x99\x82",
                                "\xd0\x96",
+                               "\xd0\xb6",
+                               "\xe2\x80\x99",
+                               "'",
+                               "S",
+                               "l",
                                "\xd9\xa3",
                                "zzzz",
                                "abab"};

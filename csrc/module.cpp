@@ -13,13 +13,16 @@
 #include <array>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <tuple>
+#include <type_traits>
 
 #include "bpe_encode.hpp"
 #include "bpe_train.hpp"
 #include "pretokenize.hpp"
 #include "special_tokens.hpp"
 #include "unicode.hpp"
+#include "utf8.hpp"
 #include "word_counts.hpp"
 
 namespace nb = nanobind;
@@ -49,7 +52,7 @@ SplitPattern split_pattern(std::string_view name) {
 }
 
 template <class Id>
-nb::object to_numpy(IdBuffer<Id> ids) {
+nb::object to_numpy(Buffer<Id> ids) {
   const std::size_t size = ids.size();
   Id* data = ids.release();
   const nb::capsule owner(data, [](void* p) noexcept { std::free(p); });
@@ -59,7 +62,7 @@ nb::object to_numpy(IdBuffer<Id> ids) {
 // Every id as a Python int, made once: lists of ids then only count references.
 class PythonInts {
  public:
-  nb::object list_of(const IdBuffer<std::uint32_t>& ids, std::size_t vocabulary_size) {
+  nb::object list_of(const Buffer<std::uint32_t>& ids, std::size_t vocabulary_size) {
     for (std::size_t id = ints_.size(); id < vocabulary_size; ++id) ints_.push_back(nb::int_(id));
     nb::object list = nb::steal(PyList_New(static_cast<Py_ssize_t>(ids.size())));
     if (!list.is_valid()) throw nb::python_error();
@@ -73,6 +76,50 @@ class PythonInts {
  private:
   std::vector<nb::int_> ints_;
 };
+
+// An int as it lies in memory, since PyLong_AsLong takes longer than all else that decoding does;
+// for what cannot be an id, one that is none.
+std::uint32_t small_int(nb::handle object) {
+  if (!PyLong_CheckExact(object.ptr())) return kNoToken;
+  const auto* number = reinterpret_cast<const PyLongObject*>(object.ptr());
+#if PY_VERSION_HEX >= 0x030C0000
+  if (!PyUnstable_Long_IsCompact(number)) return kNoToken;
+  const Py_ssize_t value = PyUnstable_Long_CompactValue(number);
+  return value < 0 ? kNoToken : static_cast<std::uint32_t>(value);
+#else
+  const Py_ssize_t digits = Py_SIZE(number);
+  return digits == 0 ? 0 : digits == 1 ? number->ob_digit[0] : kNoToken;
+#endif
+}
+
+// Python's own decoder takes three times as long where not all is ASCII.
+nb::object to_str(std::string_view text, const char* errors) {
+  const auto [characters, largest_byte] = utf8_extent(text);
+  const Py_UCS4 largest = largest_byte < 0x80   ? 0x7F
+                          : largest_byte < 0xC4 ? 0xFF
+                          : largest_byte < 0xF0 ? 0xFFFF
+                                                : 0x10FFFF;
+  nb::object str = nb::steal(PyUnicode_New(static_cast<Py_ssize_t>(characters), largest));
+  if (!str.is_valid()) throw nb::python_error();
+  const int kind = PyUnicode_KIND(str.ptr());
+  void* const out = PyUnicode_DATA(str.ptr());
+  bool valid;
+  {
+    const nb::gil_scoped_release unlocked;
+    prefer_large_pages(out, characters * static_cast<std::size_t>(kind));
+    if (kind == PyUnicode_1BYTE_KIND) {
+      valid = read_utf8(text, std::span(static_cast<std::uint8_t*>(out), characters));
+    } else if (kind == PyUnicode_2BYTE_KIND) {
+      valid = read_utf8(text, std::span(static_cast<std::uint16_t*>(out), characters));
+    } else {
+      valid = read_utf8(text, std::span(static_cast<std::uint32_t*>(out), characters));
+    }
+  }
+  if (valid) return str;
+  str = nb::steal(PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), errors));
+  if (!str.is_valid()) throw nb::python_error();
+  return str;
+}
 
 std::vector<std::string> strings(const std::vector<nb::bytes>& tokens) {
   std::vector<std::string> result;
@@ -110,47 +157,61 @@ class Bpe {
   }
 
   nb::object encode_list(nb::handle text, const SpecialTokens& special) {
-    const IdBuffer<std::uint32_t> ids = encode<std::uint32_t>(text, special);
+    const Buffer<std::uint32_t> ids = encode<std::uint32_t>(text, special);
     return ints_.list_of(ids, vocabulary_.size());
   }
 
-  // Of a copy: nobody can change it between the check and the use.
-  template <class Id>
-  nb::bytes decode_array(const Ids<Id>& ids) const {
-    return decode({ids.data(), ids.data() + ids.size()});
+  nb::bytes decode(const nb::object& ids) const {
+    return with_ids(ids, [this](auto span) { return bytes_of(span); });
   }
-
-  nb::bytes decode_list(const nb::list& list) const {
-    std::vector<std::uint32_t> ids;
-    ids.reserve(list.size());
-    for (const nb::handle id : list) {
-      const long value = PyLong_CheckExact(id.ptr()) ? PyLong_AsLong(id.ptr()) : -1;
-      if (value < 0 || static_cast<std::size_t>(value) >= vocabulary_.size()) {
-        PyErr_Clear();  // of a number that is no long
-        throw std::out_of_range("not an id of the vocabulary");
-      }
-      ids.push_back(static_cast<std::uint32_t>(value));
-    }
-    return decode(ids);
+  nb::object decode_text(const nb::object& ids, const char* errors) const {
+    return with_ids(ids, [this, errors](auto span) { return text_of(span, errors); });
   }
 
  private:
-  nb::bytes decode(const std::vector<std::uint32_t>& ids) const {
-    std::size_t size = 0;
-    {
-      const nb::gil_scoped_release unlocked;
-      for (const std::uint32_t id : ids) {
-        if (id >= vocabulary_.size()) throw std::out_of_range("not an id of the vocabulary");
-        size += vocabulary_.length(id);
-      }
-    }
+  // Calls with the ids as they lie in an array, or as they are read from a list.
+  template <class Use>
+  static std::invoke_result_t<Use, std::span<const std::uint16_t>> with_ids(const nb::object& ids,
+                                                                            Use&& use) {
+    Ids<std::uint16_t> narrow;
+    if (nb::try_cast(ids, narrow, false)) return use(std::span(narrow.data(), narrow.size()));
+    Ids<std::uint32_t> wide;
+    if (nb::try_cast(ids, wide, false)) return use(std::span(wide.data(), wide.size()));
+    const Buffer<std::uint32_t> read = read_list(nb::cast<nb::list>(ids));
+    return use(std::span(read.data(), read.size()));
+  }
+
+  static Buffer<std::uint32_t> read_list(const nb::list& list) {
+    Buffer<std::uint32_t> ids;
+    std::uint32_t* to = ids.room_for(list.size());
+    for (const nb::handle id : list) *to++ = small_int(id);
+    ids.commit(list.size());
+    return ids;
+  }
+
+  template <class Id>
+  nb::bytes bytes_of(std::span<const Id> ids) const {
+    const std::size_t size = vocabulary_.decoded_size(ids);
     // Written into the Python object itself, which nobody else knows of yet.
     nb::bytes text =
         nb::steal<nb::bytes>(PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(size)));
     if (!text.is_valid()) throw nb::python_error();
     const nb::gil_scoped_release unlocked;
+    prefer_large_pages(PyBytes_AS_STRING(text.ptr()), size);
     vocabulary_.decode(ids, std::span(PyBytes_AS_STRING(text.ptr()), size));
     return text;
+  }
+
+  template <class Id>
+  nb::object text_of(std::span<const Id> ids, const char* errors) const {
+    Buffer<char> text;
+    {
+      const nb::gil_scoped_release unlocked;
+      const std::size_t size = vocabulary_.decoded_size(ids);
+      vocabulary_.decode(ids, std::span(text.room_for(size), size));
+      text.commit(size);
+    }
+    return to_str({text.data(), text.size()}, errors);
   }
 
   static std::vector<Merge> rows(const Merges& merges) {
@@ -163,9 +224,9 @@ class Bpe {
   }
 
   template <class Id>
-  IdBuffer<Id> encode(nb::handle object, const SpecialTokens& special) {
+  Buffer<Id> encode(nb::handle object, const SpecialTokens& special) {
     const std::string_view text = utf8(object);
-    IdBuffer<Id> ids;
+    Buffer<Id> ids;
     const nb::gil_scoped_release unlocked;
     std::unique_ptr<Encoder> encoder = borrow_encoder();
     std::size_t begin = 0;
@@ -273,9 +334,8 @@ NB_MODULE(_core, m) {
                     const std::vector<std::uint32_t>&>())
       .def("encode", &Bpe::encode_list)
       .def("encode_array", &Bpe::encode_array)
-      .def("decode", &Bpe::decode_array<std::uint16_t>)
-      .def("decode", &Bpe::decode_array<std::uint32_t>)
-      .def("decode", &Bpe::decode_list);
+      .def("decode", &Bpe::decode)
+      .def("decode_text", &Bpe::decode_text);
   nb::class_<Counter>(m, "WordCounts")
       .def(nb::init<std::string_view, std::size_t>(), nb::arg(),
            nb::arg("max_words") = WordCounts::kAnyNumber)

@@ -1,6 +1,7 @@
 // GPT-4's pattern, and those made like it.
 #pragma once
 
+#include "gpt4_word_starts.hpp"
 #include "scan.hpp"
 
 namespace onward {
@@ -8,6 +9,8 @@ namespace onward {
 // (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|
 // \s*[\r\n]+|\s+(?!\S)|\s+
 struct Llama3 {
+  static std::uint64_t word_starts(const std::uint8_t* p) { return gpt4_word_starts<false>(p); }
+
   static std::size_t word_end(const Scan& scan, std::size_t begin) {
     const std::size_t end = word_or_number_end(scan, begin);
     return end > begin ? end : signs_or_space_end(scan, begin, false);
@@ -36,6 +39,8 @@ struct Llama3 {
 
 // As tiktoken has it: white space up to the end of the text is one word, line ends or not.
 struct Cl100k {
+  static std::uint64_t word_starts(const std::uint8_t* p) { return gpt4_word_starts<false>(p); }
+
   static std::size_t word_end(const Scan& scan, std::size_t begin) {
     const std::size_t end = Llama3::word_or_number_end(scan, begin);
     if (end > begin) return end;

@@ -22,19 +22,22 @@ struct Gpt2 {
   // are certain.
   static std::uint64_t word_starts(const std::uint8_t* p) {
     CharMasks masks = ascii_masks(p);
-    if (masks.high != 0) add_multibyte(masks, p);
-    const auto [letter, number, space, blank, apostrophe, high, known] = masks;
+    if (masks.high != 0) add_multibyte<false>(masks, p, [](CharClass) { return false; });
+    const std::uint64_t letter = masks.letter;
+    const std::uint64_t number = masks.number;
+    const std::uint64_t space = masks.space;
     const std::uint64_t sign = ~(letter | number | space);
     // A character goes on with the word if the one before it is of its kind or is a blank; white
     // space does in the middle of a run, whose last character is left to the next word.
     const std::uint64_t same = (letter & letter << 1) | (number & number << 1) | (sign & sign << 1);
     const std::uint64_t in_run = space & space << 1 & space >> 1;
-    std::uint64_t starts = ~(same | (blank << 1 & ~space) | in_run) | 1;
+    std::uint64_t starts = ~(same | (masks.blank << 1 & ~space) | in_run) | 1;
 
     // White space asks for the character after it, a contraction for the three bytes from it on.
-    const std::uint64_t certain = (std::uint64_t{1} << std::min(std::max(known, 1u) - 1, 61u)) - 1;
+    const std::uint64_t certain =
+        (std::uint64_t{1} << std::min(std::max(masks.known, 1u) - 1, 61u)) - 1;
     starts &= certain;
-    for (std::uint64_t rest = apostrophe & starts; rest != 0; rest &= rest - 1) {
+    for (std::uint64_t rest = masks.apostrophe & starts; rest != 0; rest &= rest - 1) {
       const auto at = static_cast<std::uint32_t>(std::countr_zero(rest));
       const std::size_t length = contraction_length({p, 64}, at);
       if (length == 0) continue;

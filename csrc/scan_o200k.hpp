@@ -12,6 +12,8 @@ namespace onward {
 // [^\r\n\p{L}\p{N}]?U+L*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|
 // \p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+
 struct O200k {
+  static std::uint64_t word_starts(const std::uint8_t* p) { return gpt4_word_starts<true>(p); }
+
   static std::size_t word_end(const Scan& scan, std::size_t begin) {
     const Char first = scan.at(begin);
     if (is_number(first.char_class)) return scan.run(begin, 3, is_number);

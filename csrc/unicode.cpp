@@ -10,25 +10,6 @@ constexpr std::uint32_t kRuns[] = {
 #include "unicode_runs.inc"
 };
 
-// Of a sequence of `length` bytes: its code point, or kCodePoints where it is not valid UTF-8.
-std::uint32_t code_point_of(const std::uint8_t* p, std::uint32_t length) {
-  constexpr std::uint32_t kSmallest[] = {0, 0, 0x80, 0x800, 0x10000};
-  std::uint32_t code_point = p[0] & (0xFFu >> (length + 1));
-  for (std::uint32_t i = 1; i < length; ++i) {
-    if ((p[i] & 0xC0) != 0x80) return kCodePoints;
-    code_point = code_point << 6 | (p[i] & 0x3Fu);
-  }
-  const bool surrogate = code_point >= 0xD800 && code_point < 0xE000;
-  if (code_point < kSmallest[length] || surrogate) return kCodePoints;
-  return code_point;
-}
-
-// How many bytes the lead byte announces; 0 for a byte that cannot lead.
-std::uint32_t announced_length(std::uint8_t lead) {
-  if (lead < 0xC2 || lead > 0xF4) return 0;
-  return lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
-}
-
 bool all_ascii(const std::uint8_t* eight_bytes) {
   std::uint64_t word;
   std::memcpy(&word, eight_bytes, 8);
@@ -59,12 +40,26 @@ CharTable::CharTable() {
 
 const CharTable kCharTable;
 
+CodePoint read_multibyte(const std::uint8_t* p, std::size_t available) {
+  constexpr CodePoint kInvalid{kCodePoints, 0};
+  constexpr std::uint32_t kSmallest[] = {0, 0, 0x80, 0x800, 0x10000};
+  if (p[0] < 0xC2 || p[0] > 0xF4) return kInvalid;
+  const std::uint32_t length = p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 : 4;
+  if (length > available) return kInvalid;
+  std::uint32_t value = p[0] & (0xFFu >> (length + 1));
+  for (std::uint32_t i = 1; i < length; ++i) {
+    if ((p[i] & 0xC0) != 0x80) return kInvalid;
+    value = value << 6 | (p[i] & 0x3Fu);
+  }
+  const bool surrogate = value >= 0xD800 && value < 0xE000;
+  if (value < kSmallest[length] || value >= kCodePoints || surrogate) return kInvalid;
+  return {value, length};
+}
+
 Char detail::decode_multibyte(const std::uint8_t* p, std::size_t available) {
-  const std::uint32_t length = announced_length(*p);
-  if (length == 0 || length > available) return {1, CharClass::Other};
-  const std::uint32_t code_point = code_point_of(p, length);
-  if (code_point >= kCodePoints) return {1, CharClass::Other};
-  return {length, kCharTable[code_point]};
+  const CodePoint c = read_multibyte(p, available);
+  if (c.length == 0) return {1, CharClass::Other};
+  return {c.length, kCharTable[c.value]};
 }
 
 std::optional<std::size_t> find_invalid_utf8(std::string_view text) {
@@ -73,16 +68,13 @@ std::optional<std::size_t> find_invalid_utf8(std::string_view text) {
   while (i < text.size()) {
     if (i + 8 <= text.size() && all_ascii(bytes + i)) {
       i += 8;
-      continue;
-    }
-    if (bytes[i] < 0x80) {
+    } else if (bytes[i] < 0x80) {
       ++i;
-      continue;
+    } else {
+      const CodePoint c = read_multibyte(bytes + i, text.size() - i);
+      if (c.length == 0) return i;
+      i += c.length;
     }
-    const std::uint32_t length = announced_length(bytes[i]);
-    if (length == 0 || i + length > text.size()) return i;
-    if (code_point_of(bytes + i, length) >= kCodePoints) return i;
-    i += length;
   }
   return std::nullopt;
 }

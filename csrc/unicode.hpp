@@ -37,13 +37,20 @@ struct Char {
   CharClass char_class;
 };
 
+// A character beyond ASCII; of what is not valid UTF-8 (overlong, surrogate, truncated, beyond
+// U+10FFFF) the length is 0.
+struct CodePoint {
+  std::uint32_t value;
+  std::uint32_t length;  // in bytes
+};
+CodePoint read_multibyte(const std::uint8_t* p, std::size_t available);
+
 namespace detail {
 Char decode_multibyte(const std::uint8_t* p, std::size_t available);
 }
 
 // The character at `p`, of which `available` >= 1 bytes may be read. A byte that begins no valid
-// UTF-8 sequence (overlong, surrogate, truncated, beyond U+10FFFF) is a character Other of
-// length 1.
+// UTF-8 sequence is a character Other of length 1.
 inline Char decode(const std::uint8_t* p, std::size_t available) {
   if (p[0] < 0x80) return {1, kCharTable[p[0]]};
   // Nearly all others: valid sequences of two and three bytes.

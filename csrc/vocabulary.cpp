@@ -1,5 +1,6 @@
 #include "vocabulary.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <limits>
@@ -56,9 +57,11 @@ Vocabulary::Vocabulary(const std::vector<std::string>& tokens,
     if (token.size() > kLongestTokens - bytes_.size()) throw std::length_error("tokens of 4 GB");
     places_.push_back(
         {static_cast<std::uint32_t>(bytes_.size()), static_cast<std::uint32_t>(token.size())});
+    const auto* bytes = reinterpret_cast<const std::uint8_t*>(token.data());
+    short_tokens_.push_back(token.size() <= WordKey::kLongest ? WordKey::read(bytes, token.size())
+                                                              : WordKey{0, kLong << 56});
     bytes_ += token;
   }
-  bytes_.append(kSlack, '\0');
   const auto check = [&](std::uint32_t id) {
     if (id >= places_.size()) throw std::out_of_range("an id beyond the vocabulary");
   };
@@ -92,21 +95,41 @@ Vocabulary::Vocabulary(const std::vector<std::string>& tokens,
   }
 }
 
-void Vocabulary::decode(std::span<const std::uint32_t> ids, std::span<char> out) const {
-  char* to = out.data();
-  const char* const end = to + out.size();
-  for (const std::uint32_t id : ids) {
-    const Place place = places_[id];
-    const char* const token = bytes_.data() + place.offset;
-    // Nearly every token is short, and 16 bytes are copied faster than the right number of them.
-    if (place.length <= 16 && end - to >= 16) {
-      std::memcpy(to, token, 16);
-    } else {
-      std::memcpy(to, token, place.length);
-    }
-    to += place.length;
+template <class Id>
+std::size_t Vocabulary::decoded_size(std::span<const Id> ids) const {
+  std::size_t size = 0;
+  for (const Id id : ids) {
+    if (id >= places_.size()) throw std::out_of_range("not an id of the vocabulary");
+    size += places_[id].length;
   }
+  return size;
 }
+
+template <class Id>
+void Vocabulary::decode(std::span<const Id> ids, std::span<char> out) const {
+  char* to = out.data();
+  char* const end = to + out.size();
+  for (const Id id : ids) {
+    if (id >= places_.size()) throw std::out_of_range("not an id of the vocabulary");
+    const WordKey& token = short_tokens_[id];
+    // Nearly every token is short, and 16 bytes are copied faster than the right number of them.
+    if (token.length() != kLong && end - to >= 16) {
+      std::memcpy(to, &token, 16);
+      to += token.length();
+    } else {
+      const std::string_view rest = bytes(id);
+      if (static_cast<std::size_t>(end - to) < rest.size()) break;
+      std::copy(rest.begin(), rest.end(), to);
+      to += rest.size();
+    }
+  }
+  if (to != end) throw std::out_of_range("ids that have changed");
+}
+
+template std::size_t Vocabulary::decoded_size(std::span<const std::uint16_t>) const;
+template std::size_t Vocabulary::decoded_size(std::span<const std::uint32_t>) const;
+template void Vocabulary::decode(std::span<const std::uint16_t>, std::span<char>) const;
+template void Vocabulary::decode(std::span<const std::uint32_t>, std::span<char>) const;
 
 UnreachableToken::UnreachableToken(std::uint32_t rank)
     : std::invalid_argument("the token of rank " + std::to_string(rank) +

@@ -89,8 +89,13 @@ class Vocabulary {
     return {bytes_.data() + places_[id].offset, places_[id].length};
   }
   std::size_t length(std::uint32_t id) const { return places_[id].length; }
-  // Writes the bytes of the tokens, which are as many as `out` has room for.
-  void decode(std::span<const std::uint32_t> ids, std::span<char> out) const;
+  // How many bytes the tokens have. Throws std::out_of_range where one is none of the vocabulary.
+  template <class Id>
+  std::size_t decoded_size(std::span<const Id> ids) const;
+  // Writes the bytes of the tokens, which must be as many as `out` has room for: else, as where
+  // somebody changes the ids meanwhile, throws std::out_of_range.
+  template <class Id>
+  void decode(std::span<const Id> ids, std::span<char> out) const;
   std::uint32_t id_of_byte(std::uint8_t byte) const { return id_of_byte_[byte]; }
   bool has_every_byte() const { return has_every_byte_; }
 
@@ -119,10 +124,12 @@ class Vocabulary {
     std::uint32_t offset;
     std::uint32_t length;
   };
-  static constexpr std::size_t kSlack = 16;  // so that 16 bytes of any token can be read
 
   std::string bytes_;
   std::vector<Place> places_;
+  // The short tokens once more, each with its length in one place; for the others, kLong is there.
+  static constexpr std::uint64_t kLong = 0xFF;
+  std::vector<WordKey> short_tokens_;
   std::array<std::uint32_t, 256> id_of_byte_;
   bool has_every_byte_ = true;
   MergeTable merges_;

@@ -28,6 +28,8 @@ class Bpe:
     def encode_array(self, text: str | bytes, special: SpecialTokens, /) -> NDArray[np.unsignedinteger]: ...
     def decode(self, ids: NDArray[np.integer] | list[int], /) -> bytes:
         """Of arrays, those of uint16 and uint32; IndexError if one is no id."""
+    def decode_text(self, ids: NDArray[np.integer] | list[int], errors: str, /) -> str:
+        """As `decode`; `errors` as of `bytes.decode`."""
 
 class WordCounts:
     """The distinct words of any amount of text, counted; with more than `max_words`, the rarer half is dropped."""

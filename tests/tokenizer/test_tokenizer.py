@@ -302,6 +302,24 @@ def test_any_ids_decode(tokenizer: Tokenizer, ids: list[int]) -> None:
     assert "".join(parts) + decoder.finish() == tokenizer.decode(ids)
 
 
+one_of_each_width = st.sampled_from(["a", "é", "\u0416", "\u20ac", "\uffff", "\U0001f642", "\U0010ffff"])
+
+
+@given(
+    parts=st.lists(st.tuples(one_of_each_width, st.integers(1, 30)), max_size=8),
+    end=st.sampled_from([b"", b"\xc3", b"\xe2\x82", b"\x80" * 20, b"\xed\xa0\x80", b"\xff"]),
+)
+def test_characters_of_every_width_decode(tokenizer: Tokenizer, parts: list[tuple[str, int]], end: bytes) -> None:
+    data = "".join(character * count for character, count in parts).encode() + end
+    ids = [_core.base_bytes().index(byte) for byte in data]
+    assert tokenizer.decode_bytes(ids) == data
+    assert tokenizer.decode(ids) == data.decode("utf-8", "replace")
+    assert tokenizer.decode(ids, "ignore") == data.decode("utf-8", "ignore")
+    if end:
+        with pytest.raises(UnicodeDecodeError):
+            tokenizer.decode(ids, "strict")
+
+
 def test_a_stream_holds_back_half_characters(tokenizer: Tokenizer) -> None:
     decoder = tokenizer.stream_decoder()
     ids = tokenizer.encode("é🙂x")

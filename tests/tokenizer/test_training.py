@@ -267,6 +267,8 @@ def test_the_rarest_words_are_dropped(tmp_path: Path) -> None:
     assert len(ids) < 1.05 * len(Tokenizer.train_on([ENGLISH], **arguments).encode(ENGLISH[:2000]))
     for threads in (1, 2, 8):
         assert Tokenizer.train(tmp_path / "text.txt", max_words=12_000, threads=threads, **arguments) == limited
+    text = (tmp_path / "text.txt").read_text()
+    assert Tokenizer.train_on([text], max_words=12_000, **arguments) == limited
     assert Tokenizer.train(tmp_path / "text.txt", max_words=10**6, watch=seen.append, **arguments) != limited
     assert (seen[-1].dropped_words, seen[-1].left_out()) == (0, [])
 
@@ -299,6 +301,9 @@ def test_only_so_much_text_is_read(tmp_path: Path) -> None:
         assert seen[-1].n_bytes == n_bytes  # the last limit is in the midst of a character
         expected = [f"only the first {n_bytes:,} bytes of the text were read"] if limit < size + 6 else []
         assert (seen[-1].left_out(), seen[-1].cut_short) == (expected, bool(expected))
+        told: list[TrainingStatus] = []
+        Tokenizer.train_on((part for part in (text, "anders")), vocab_size=258, max_bytes=limit, watch=told.append)
+        assert told[-1] == seen[-1]
 
 
 def test_what_is_watched(tmp_path: Path) -> None:

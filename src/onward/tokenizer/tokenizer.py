@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, AnyStr, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,15 +124,24 @@ class Tokenizer:
         split_pattern: str = "gpt2",
         min_frequency: int = 1,
         max_token_length: int | None = None,
+        max_words: int | None = None,
+        max_bytes: int | None = None,
         threads: int | None = None,
+        watch: Watch | None = None,
     ) -> Tokenizer:
-        """Learn a tokenizer from texts; otherwise as `train`.
+        """Learn a tokenizer from texts, which may be made one by one; otherwise as `train`.
 
         >>> Tokenizer.train_on(["to be or not to be"], vocab_size=260).vocab_size
         260
         """
         options = TrainingOptions(
-            vocab_size=vocab_size, min_frequency=min_frequency, max_token_length=max_token_length, threads=threads
+            vocab_size=vocab_size,
+            min_frequency=min_frequency,
+            max_token_length=max_token_length,
+            max_words=max_words,
+            max_bytes=max_bytes,
+            threads=threads,
+            watch=watch,
         )
         return cls(learn_vocabulary(texts, special_tokens, split_pattern, options))
 
@@ -279,8 +288,7 @@ class Tokenizer:
         >>> [len(ids) for ids in tokenizer.encode_batch(["to", "be"])]
         [1, 1]
         """
-        threads = thread_count(threads)
-        texts = list(texts)
+        threads, texts = thread_count(threads), list(texts)
 
         def encode_part(part: Sequence[str]) -> list[NDArray[np.unsignedinteger]]:
             return [
@@ -375,16 +383,19 @@ class Tokenizer:
         >>> Tokenizer.train_on(["to be or not to be"], vocab_size=260).decode([83, 78])
         'to'
         """
-        return self.decode_bytes(ids).decode("utf-8", errors)
+        return self._decoded(ids, lambda ids: self._coder.decode_text(ids, errors))
 
     def decode_bytes(self, ids: Ids) -> bytes:
         """The bytes of the ids; as `decode`."""
+        return self._decoded(ids, self._coder.decode)
+
+    def _decoded(self, ids: Ids, decode: Callable[[Any], AnyStr]) -> AnyStr:
         with contextlib.suppress(IndexError):  # the slower way says what is wrong
             if isinstance(ids, list):
-                return self._coder.decode(ids)
+                return decode(ids)
             if isinstance(ids, np.ndarray) and ids.ndim == 1 and ids.dtype in (np.uint16, np.uint32):
-                return self._coder.decode(np.ascontiguousarray(ids))
-        return self._coder.decode(self._checked(ids))
+                return decode(np.ascontiguousarray(ids))
+        return decode(self._checked(ids))
 
     def pieces(self, ids: Ids) -> list[str]:
         r"""The text of each token; bytes that are no whole characters are written \xNN.

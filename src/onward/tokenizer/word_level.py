@@ -127,6 +127,10 @@ class WordLevelCoder:
             raise IndexError
         return b"".join([self._tokens[id_] for id_ in array.tolist()])
 
+    def decode_text(self, ids: Sequence[int] | NDArray[np.integer], errors: str) -> str:
+        """As `decode`; `errors` as of `bytes.decode`."""
+        return self.decode(ids).decode("utf-8", errors)
+
 
 def cut_words(text: str, split_pattern: str) -> Iterable[bytes]:
     """The words of a text; the core cuts them, unless each character is one.
