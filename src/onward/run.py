@@ -37,6 +37,12 @@ class Metrics:
     """The learning rates of this step, as a share of their peaks."""
     gradient_norm: float
     """Norm of all gradients together, before clipping."""
+    tokens_per_second: float | None = None
+    """Target tokens of this step, by the time that it took."""
+    flops_per_second: float | None = None
+    """Floating-point operations of this step's matrix products, as training/speed.py counts them, by its time."""
+    peak_share: float | None = None
+    """The same as a share of `training.peak_flops`, what the machine was measured to do in large products."""
     validation_loss: float | None = None
     """Mean loss on the validation text, in nats per token; only at evaluations."""
     validation_bits_per_byte: float | None = None

@@ -9,7 +9,7 @@ from onward.training.muon import Muon, orthogonalised
 SHAPES = [(8, 8), (8, 8), (24, 8), (8, 24), (1, 8)]
 
 
-def stepped(optimizer: torch.optim.Optimizer, matrices: list[nn.Parameter], n_steps: int) -> None:
+def stepped(optimizer: Muon | torch.optim.Optimizer, matrices: list[nn.Parameter], n_steps: int) -> None:
     generator = torch.Generator().manual_seed(7)
     for _ in range(n_steps):
         for matrix in matrices:

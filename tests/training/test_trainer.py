@@ -4,6 +4,7 @@ import dataclasses
 import math
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from onward.errors import NonFiniteError, RunError
 from onward.run import Metrics, Run
 from onward.training.evaluate import Evaluation
+from onward.training.speed import flops_a_token
 from onward.training.train import summary
 from onward.training.trainer import Trainer
 from tests.training.conftest import PrepareRun, Quiet, assert_same_weights, timeless, train
@@ -133,6 +135,27 @@ def test_what_a_run_leaves(prepare_run: PrepareRun) -> None:
     assert lines[-1].tokens == 8 * 4 * 16
     assert run.last_evaluation() == lines[-1]
     assert run.samples_file.read_text(encoding="utf-8").count("--- step ") == 2
+
+
+def test_metrics_tell_the_speed(prepare_run: PrepareRun) -> None:
+    trainer = Trainer(*prepare_run("run"))
+    metrics = trainer.step()
+    assert metrics.tokens_per_second is not None
+    assert metrics.flops_per_second is not None
+    assert metrics.peak_share is not None
+    assert metrics.flops_per_second / metrics.tokens_per_second == flops_a_token(trainer.model.config)
+    assert 0 < metrics.peak_share < 1
+    assert metrics.flops_per_second / metrics.peak_share == pytest.approx(trainer.config.peak_flops)
+
+
+def test_a_clock_that_jumps_is_not_looked_at(prepare_run: PrepareRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    days = iter(range(10**9, 0, -86400))
+    monkeypatch.setattr(time, "time", lambda: float(next(days)))
+    run, config = prepare_run("run", "training.checkpoint_every=3", steps=None, minutes=0.2)
+    train(run, dataclasses.replace(config, training=dataclasses.replace(config.training, steps=6)))
+    seconds = [entry.seconds for entry in run.metrics()]
+    assert seconds == sorted(seconds)
+    assert 0 < seconds[-1] < 60
 
 
 def test_bfloat16_learns_too(prepare_run: PrepareRun) -> None:

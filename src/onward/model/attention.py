@@ -16,7 +16,7 @@ from onward.model.linear import Linear
 from onward.model.mask import causal_mask
 from onward.model.norm import make_norm
 
-_LONGEST_EXPLICIT = 512
+LONGEST_EXPLICIT = 512
 
 
 class Attention(nn.Module):
@@ -109,7 +109,7 @@ class Attention(nn.Module):
         if hooks is not None and (hooks.wants(self.hook_scores.name) or hooks.wants(self.hook_pattern.name)):
             return True
         # On a CPU, a training step with the fused kernel, whose backward pass is slow, takes 1.2 to 1.3 times as long.
-        return q.requires_grad and q.device.type == "cpu" and k.shape[2] <= _LONGEST_EXPLICIT
+        return q.requires_grad and q.device.type == "cpu" and k.shape[2] <= LONGEST_EXPLICIT
 
 
 def _split_heads(projected: Float[Tensor, "batch pos width"], n_heads: int) -> Float[Tensor, "batch head pos size"]:

@@ -83,6 +83,10 @@ class TrainingConfig:
     """Type of the matrix products; weights and their updates stay in float32."""
     threads: int = 1
     """Processor threads."""
+    compile: bool = False
+    """Whether torch.compile makes one program of the model's passes: steps are quicker, and begin later."""
+    peak_flops: float = 0.0
+    """Floating-point operations a second of this machine in large matrix products; 0: not measured."""
 
     def __post_init__(self) -> None:
         every = self.evaluate_every or max(self.steps // 10, 1)

@@ -10,12 +10,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from onward.training.adamw import UpdateRule
+
 _MOMENTUM = 0.95
 _ITERATIONS = 5
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(UpdateRule):
     """torch's Muon, in a number type that the machine is quick in, and all matrices of one shape at once.
 
     torch.optim.Muon always computes in bfloat16, in which a processor without instructions for it is 10 to 20 times
@@ -31,11 +33,11 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float, dtype: torch.dtype):
-        super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay})
+        super().__init__([{"params": list(parameters), "lr": lr, "weight_decay": weight_decay}])
         self._dtype = dtype
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002
+    def step(self) -> None:
         """Update every matrix that has a gradient."""
         for group in self.param_groups:
             given = sorted((p for p in group["params"] if p.grad is not None), key=lambda matrix: matrix.shape)
@@ -51,7 +53,7 @@ class Muon(torch.optim.Optimizer):
     def _momentum(self, matrix: nn.Parameter) -> Tensor:
         """The running mean of the gradients, one step ahead as Nesterov has it."""
         assert matrix.grad is not None
-        state = self.state[matrix]
+        state = self.state.setdefault(matrix, {})
         if not state:
             state["momentum_buffer"] = torch.zeros_like(matrix)
         mean: Tensor = state["momentum_buffer"]

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from onward.errors import CheckpointError
+from onward.training.adamw import AdamW, UpdateRule
 from onward.training.config import TrainingConfig
 from onward.training.muon import Muon
 
 # What torch's optimizers remember of each parameter.
 _REMEMBERED: dict[type, tuple[str, ...]] = {
-    torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq"),
+    AdamW: ("step", "exp_avg", "exp_avg_sq"),
     Muon: ("momentum_buffer",),
 }
 
@@ -42,14 +43,14 @@ class Optimizer:
             {"params": kinds["unembed"], "lr": config.unembed_learning_rate},
             {"params": kinds["vector"], "lr": config.vector_learning_rate, "weight_decay": 0.0},
         ]
-        self._optimizers: list[torch.optim.Optimizer] = []
+        self._optimizers: list[UpdateRule] = []
         if config.optimizer == "muon":
             decay, dtype = config.weight_decay, getattr(torch, config.dtype)
             self._optimizers.append(Muon(kinds["matrix"], lr=config.learning_rate, weight_decay=decay, dtype=dtype))
         else:
             groups.append({"params": kinds["matrix"], "lr": config.learning_rate})
         betas = (config.beta1, config.beta2)
-        self._optimizers.append(torch.optim.AdamW(groups, betas=betas, weight_decay=config.weight_decay, fused=True))
+        self._optimizers.append(AdamW(groups, betas=betas, weight_decay=config.weight_decay))
         self._peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self._optimizers]
 
     def step(self, learning_rate_share: float) -> None:
@@ -58,7 +59,7 @@ class Optimizer:
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * learning_rate_share
             optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad()
 
     def state(self) -> dict[str, Tensor]:
         """What the optimizers remember, as `parameter/key`."""
@@ -86,9 +87,9 @@ class Optimizer:
             )
         for optimizer, name in self._owners():
             for key in _REMEMBERED[type(optimizer)]:
-                optimizer.state[self._parameters[name]][key] = state[f"{name}/{key}"]
+                optimizer.state.setdefault(self._parameters[name], {})[key] = state[f"{name}/{key}"]
 
-    def _owners(self) -> Iterator[tuple[torch.optim.Optimizer, str]]:
+    def _owners(self) -> Iterator[tuple[UpdateRule, str]]:
         """Each parameter's name, with the optimizer that updates it."""
         names = {id(parameter): name for name, parameter in self._parameters.items()}
         for optimizer in self._optimizers:

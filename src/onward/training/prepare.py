@@ -30,8 +30,9 @@ from onward.run import Run
 from onward.tokenizer import Tokenizer
 from onward.tokenizer.tokenizer import END_TOKEN
 from onward.training.base import fingerprint, read_base, with_special_tokens, write_base
-from onward.training.calibrate import faster_dtype, fit_into
+from onward.training.calibrate import faster_dtype, fit_into, worth_compiling
 from onward.training.config import BaseConfig, RunConfig, TokenizerKind, TrainingConfig
+from onward.training.memory import check_fits
 from onward.training.options import TrainOptions
 from onward.training.recipe import (
     DEFAULT_MINUTES,
@@ -42,6 +43,7 @@ from onward.training.recipe import (
     train_tokenizer,
     windows_at_once,
 )
+from onward.training.speed import peak_flops
 
 Say = Callable[[str], None]
 
@@ -88,10 +90,14 @@ def prepare(run: Run, texts: Sequence[Path], options: TrainOptions, say: Say) ->
     config, values = begin(run, texts, asked, say)
     text = read_token_file(run.training_tokens)
     say(_describe_model(config.model))
+    check_fits(config.model, config.training)
     if "dtype" not in asked.training:
         say("measuring how fast this machine trains it ...")
         values["dtype"] = faster_dtype(run, config)
-        config = dataclasses.replace(config, training=TrainingConfig(**values))
+    values.setdefault("peak_flops", peak_flops(values["device"], values["dtype"]))
+    if asked.minutes is not None and "compile" not in asked.training:
+        values["compile"] = worth_compiling(run, config, began + 60 * asked.minutes - time.perf_counter())
+    config = dataclasses.replace(config, training=TrainingConfig(**values))
     if asked.tokens is not None:
         values["steps"] = steps_for(asked.tokens, config.training.batch_size, config.window_length)
         config = dataclasses.replace(config, training=TrainingConfig(**values))

@@ -22,9 +22,11 @@ from onward.training.config import RunConfig
 from onward.training.evaluate import Evaluation, evaluate, to_tensors
 from onward.training.interrupt import Interrupt
 from onward.training.loss import backward_in_chunks
+from onward.training.memory import keep_freed_memory, lack_explained
 from onward.training.optimizer import Optimizer
 from onward.training.progress import ProgressView
 from onward.training.schedule import learning_rate_share
+from onward.training.speed import compiled, flops_a_token
 
 _SAMPLE_TOKENS = 80
 _LEARNING_RATES = ("learning_rate", "embed_learning_rate", "unembed_learning_rate")
@@ -43,8 +45,13 @@ class Trainer:
         self.config = config.training
         # For the whole process: the order of the sums, and so the weights, depend on it.
         torch.set_num_threads(self.config.threads)
+        keep_freed_memory()
         self.model = first_model(run, config).to(resolve_device(self.config.device))
         self.model.tokenizer = Tokenizer.load(run.tokenizer_file)
+        self._resid = self.model.resid
+        if self.config.compile:
+            self._resid = compiled(self._resid, self.config.device)
+        self._flops_a_token = flops_a_token(config.model)
         self.optimizer = Optimizer(self.model, self.config)
         self.validation_text = read_token_file(run.validation_tokens)
         if len(self.validation_text.tokens) < 2:
@@ -71,6 +78,7 @@ class Trainer:
         Raises:
             NonFiniteError: the loss or its gradient is not finite; the weights are those of the step before.
         """
+        began = time.perf_counter()
         batch = self.batches.at(self.state.step)
         n_targets = max(int(batch.loss_mask.sum()), 1)
         self.model.train()
@@ -82,7 +90,7 @@ class Trainer:
             # The backward pass too, so that the unembedding is cast once for all chunks; it computes in the same types.
             with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.config.dtype == "bfloat16"):
                 loss += backward_in_chunks(
-                    self.model.resid(tokens),
+                    self._resid(tokens),
                     self.model.unembed,
                     targets,
                     loss_mask,
@@ -99,13 +107,18 @@ class Trainer:
         self.state.step += 1
         self.state.tokens += n_targets
         self.state.validation_loss = None
+        now = time.perf_counter()
+        flops = n_targets * self._flops_a_token / (now - began)
         return Metrics(
             step=self.state.step,
             tokens=self.state.tokens,
-            seconds=self.state.seconds + time.perf_counter() - self._session_began,
+            seconds=self.state.seconds + now - self._session_began,
             loss=loss,
             learning_rate_share=share,
             gradient_norm=gradient_norm,
+            tokens_per_second=n_targets / (now - began),
+            flops_per_second=flops,
+            peak_share=flops / self.config.peak_flops if self.config.peak_flops else None,
         )
 
     def evaluate(self, most_tokens: int | None = None) -> Evaluation:
@@ -126,7 +139,8 @@ class Trainer:
             self._resume(view)
             view.begin(self.state.step)
             while not self._is_over():
-                metrics = self.step()
+                with lack_explained(self.model.config, self.config):
+                    metrics = self.step()
                 if self._is_due(self.config.evaluate_every):
                     evaluation = self.evaluate()
                     self._remember(evaluation.loss)
