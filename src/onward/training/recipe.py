@@ -65,17 +65,16 @@ def train_tokenizer(kind: TokenizerKind, texts: Sequence[str], vocab_size: int |
 def default_training(model: ModelConfig, optimizer: str, n_tokens: int) -> dict[str, Any]:
     """Batch and learning rates for a model's shape, its optimizer, and the length of its text.
 
-    Muon's steps have the same size at every width; AdamW's learning rates fall with the width's root.
+    The learning rates fall with the root of the width, from those that were measured at 128 (docs/recipe.md).
     """
     tokens_a_step = min(_MOST_EPOCHS * n_tokens / _FEWEST_STEPS, _MOST_TOKENS_A_STEP)
     windows = max(tokens_a_step / model.context_length, 1)
     by_width = math.sqrt(128 / model.d_model)
     values: dict[str, Any] = {
         "batch_size": 1 << round(math.log2(windows)),
+        "learning_rate": (0.003 if optimizer == "adamw" else 0.04) * by_width,
         "unembed_learning_rate": 0.012 * by_width,
     }
-    if optimizer == "adamw":
-        values |= {"learning_rate": 0.003 * by_width}
     if not model.embed_norm:
         values |= {"embed_learning_rate": 0.003 * by_width}
     return values
