@@ -11,7 +11,6 @@ import torch
 from onward.errors import ConfigError
 from onward.run import Run
 from onward.training.config import RunConfig
-from onward.training.speed import has_compiler
 from onward.training.trainer import Trainer
 
 # Other work on the machine slows single steps down many times over, so that a few steps say nothing.
@@ -20,8 +19,6 @@ _SECONDS, _MOST_SECONDS = 1.5, 15.0
 _SAMPLE_TOKENS = 8192
 # The machine may get a little slower during the run, and it ends with a checkpoint and a picture.
 _USABLE_SHARE = 0.94
-# To compile takes about a minute: a tenth of this.
-_SHORTEST_TO_COMPILE = 600.0
 
 # Numbers of bfloat16 in a row of a tile register.
 _WHOLE_TILE = 32
@@ -47,29 +44,6 @@ def faster_dtype(run: Run, config: RunConfig) -> Dtype:
             Trainer(run, dataclasses.replace(config, training=dataclasses.replace(config.training, dtype=dtype)))
         ),
     )
-
-
-def worth_compiling(run: Run, config: RunConfig, seconds: float) -> bool:
-    """Whether torch.compile lets more steps be taken in `seconds` than it costs, as a trial tells.
-
-    The trial takes from the run's time, so that short runs do without; so do machines without a compiler.
-    """
-    if seconds < _SHORTEST_TO_COMPILE or not has_compiler(config.training.device):
-        return False
-    from torch._dynamo.exc import TorchDynamoException  # a second long to import
-
-    eager = seconds_a_step(Trainer(run, config))
-    trainer = Trainer(run, dataclasses.replace(config, training=dataclasses.replace(config.training, compile=True)))
-    began = time.perf_counter()
-    try:
-        trainer.step()
-        spent = time.perf_counter() - began
-        # The run finds the machine code of the trial on the disk, so that it is not compiled a second time.
-        return (seconds - spent) / seconds_a_step(trainer) > (seconds - spent) / eager
-    except TorchDynamoException:
-        return False
-    finally:
-        torch.use_deterministic_algorithms(False)
 
 
 def fit_into(run: Run, config: RunConfig, evaluate_every: int, deadline: float) -> tuple[int, int]:

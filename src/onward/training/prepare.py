@@ -30,7 +30,7 @@ from onward.run import Run
 from onward.tokenizer import Tokenizer
 from onward.tokenizer.tokenizer import END_TOKEN
 from onward.training.base import fingerprint, read_base, with_special_tokens, write_base
-from onward.training.calibrate import faster_dtype, fit_into, worth_compiling
+from onward.training.calibrate import faster_dtype, fit_into
 from onward.training.config import BaseConfig, RunConfig, TokenizerKind, TrainingConfig
 from onward.training.memory import check_fits
 from onward.training.options import TrainOptions
@@ -95,8 +95,6 @@ def prepare(run: Run, texts: Sequence[Path], options: TrainOptions, say: Say) ->
         say("measuring how fast this machine trains it ...")
         values["dtype"] = faster_dtype(run, config)
     values.setdefault("peak_flops", peak_flops(values["device"], values["dtype"]))
-    if asked.minutes is not None and "compile" not in asked.training:
-        values["compile"] = worth_compiling(run, config, began + 60 * asked.minutes - time.perf_counter())
     config = dataclasses.replace(config, training=TrainingConfig(**values))
     if asked.tokens is not None:
         values["steps"] = steps_for(asked.tokens, config.training.batch_size, config.window_length)
