@@ -349,7 +349,7 @@ def test_a_vocabulary_beyond_all_measure_is_refused(tokenizer: Tokenizer) -> Non
         (b"[1]", r"the file is \[1\], expected a JSON dict"),
         (b'{"a": 1, "a": 2}', "the key 'a' is there twice"),
         (b"\x1f\x8b cut", "cannot be read"),
-        (gzip.compress(b"{}", mtime=0)[:-6], "cannot be read"),  # the same name in every process
+        (gzip.compress(b"{}", mtime=0)[:-6], "cannot be read"),  # no time: one name in every process
     ],
 )
 def test_broken_files_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
