@@ -7,21 +7,12 @@
 #include <omp.h>
 #endif
 
-// The best of these that the processor has is taken when the library is loaded; elsewhere, the
-// compiler's baseline.
-#if defined(__x86_64__) && defined(__linux__)
-#define ONWARD_EVERY_PROCESSOR __attribute__((target_clones("arch=x86-64-v3", "default")))
-#else
-#define ONWARD_EVERY_PROCESSOR
-#endif
-#define ONWARD_INLINE __attribute__((always_inline)) inline
+#include "floats.hpp"
 
 namespace onward {
 namespace {
 
-constexpr std::size_t kLanes = 8;
 constexpr std::size_t kFour = 4;  // numbers of a weight's row that lie together
-using Floats = float __attribute__((vector_size(kLanes * sizeof(float))));
 using Fours = std::int32_t __attribute__((vector_size(kLanes * kFour)));
 
 // Sums run over this many inputs, then are added to what is in `out`: so much of a panel, widened,
@@ -35,16 +26,6 @@ constexpr std::size_t kGroup = 4;
 constexpr std::size_t kManyRows = 64;
 // Rows a tile: 6 by 2 vectors of sums, 2 of weights and 1 of x are nearly all registers there are.
 constexpr std::size_t kTile = 6;
-
-ONWARD_INLINE Floats load(const float* numbers) {
-  Floats loaded;
-  std::memcpy(&loaded, numbers, sizeof(loaded));
-  return loaded;
-}
-
-ONWARD_INLINE void store(float* numbers, Floats stored) {
-  std::memcpy(numbers, &stored, sizeof(stored));
-}
 
 ONWARD_INLINE Fours load_fours(const std::int8_t* numbers) {
   Fours loaded;

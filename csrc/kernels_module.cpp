@@ -1,16 +1,32 @@
 // What Python sees of the kernels. Apart from module.cpp: they share torch's OpenMP threads, so
 // this module is loaded after torch, while a tokenizer needs neither.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/tuple.h>
 
 #include <cstdint>
+#include <tuple>
 
+#include "attention.hpp"
+#include "gelu.hpp"
 #include "int8_linear.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
 
+namespace {
+
+using Strides = std::tuple<std::size_t, std::size_t, std::size_t>;
+
+template <class Float>
+onward::Heads<Float> heads(std::uintptr_t address, const Strides& strides) {
+  const auto [batch, head, pos] = strides;
+  return {reinterpret_cast<Float*>(address), batch, head, pos};
+}
+
+}  // namespace
+
 // Addresses of contiguous memory, since looking through a tensor costs more than a small product.
-// The caller, model/linear.py, answers for their types and sizes.
+// The callers, model/kernels.py and model/linear.py, answer for their types and sizes.
 NB_MODULE(_kernels, module) {
   module.def(
       "int8_linear",
@@ -29,4 +45,34 @@ NB_MODULE(_kernels, module) {
       },
       "x"_a, "weight"_a, "scale"_a, "bias"_a, "out"_a, "n_rows"_a, "n_in"_a, "n_out"_a,
       nb::call_guard<nb::gil_scoped_release>());
+  module.def(
+      "attention",
+      [](std::uintptr_t q, const Strides& q_strides, std::uintptr_t k, const Strides& k_strides,
+         std::uintptr_t v, const Strides& v_strides, std::uintptr_t z, const Strides& z_strides,
+         std::size_t n_batch, std::size_t n_heads, std::size_t n_kv_heads, std::size_t n_queries,
+         std::size_t n_keys, std::size_t d_head, std::size_t d_value, bool is_causal) {
+        onward::attention({
+            .q = heads<const float>(q, q_strides),
+            .k = heads<const float>(k, k_strides),
+            .v = heads<const float>(v, v_strides),
+            .z = heads<float>(z, z_strides),
+            .n_batch = n_batch,
+            .n_heads = n_heads,
+            .n_kv_heads = n_kv_heads,
+            .n_queries = n_queries,
+            .n_keys = n_keys,
+            .d_head = d_head,
+            .d_value = d_value,
+            .is_causal = is_causal,
+        });
+      },
+      "q"_a, "q_strides"_a, "k"_a, "k_strides"_a, "v"_a, "v_strides"_a, "z"_a, "z_strides"_a,
+      "n_batch"_a, "n_heads"_a, "n_kv_heads"_a, "n_queries"_a, "n_keys"_a, "d_head"_a, "d_value"_a,
+      "is_causal"_a, nb::call_guard<nb::gil_scoped_release>());
+  module.def(
+      "gelu",
+      [](std::uintptr_t x, std::uintptr_t out, std::size_t n) {
+        onward::gelu(reinterpret_cast<const float*>(x), reinterpret_cast<float*>(out), n);
+      },
+      "x"_a, "out"_a, "n"_a, nb::call_guard<nb::gil_scoped_release>());
 }

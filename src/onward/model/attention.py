@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from onward.model import kernels
 from onward.model.config import ModelConfig
 from onward.model.hook import HookPoint
 from onward.model.language_model import Pass
@@ -73,6 +74,9 @@ class Attention(nn.Module):
     ) -> Float[Tensor, "batch head q_pos d_value"]:
         """Softmax(q k^T / sqrt(d_head)) v, without ever holding the pattern."""
         visible = shared.visible_to_last(q.shape[2])
+        # With a single query, the kernel is no quicker than torch.
+        if visible is None and q.shape[2] > 1 and all(map(kernels.suits_kernels, (q, k, v))):
+            return kernels.attention(q, k, v, self.is_causal)
         return F.scaled_dot_product_attention(
             q,
             k,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from onward import _kernels  # after torch, whose threads it shares
 from onward.errors import ConfigError
+from onward.model.kernels import suits_kernels
 
 _PANEL, _FOUR = 16, 4  # as in csrc/int8_linear.hpp
 
@@ -151,8 +152,7 @@ class Int8Linear(Int8Weight):
     def forward(self, x: Float[Tensor, "*axes in"]) -> Float[Tensor, "*axes out"]:
         """`x weight^T + bias`, by the kernel of csrc/int8_linear.cpp, which widens the weights on their way."""
         panels, scale, bias = self.panels, self.scale, self.bias  # once: a module's attributes are slow to find
-        in_floats = x.dtype == scale.dtype == torch.float32 and x.is_cpu
-        if not in_floats or x.requires_grad or torch.compiler.is_compiling():
+        if not (suits_kernels(x) and scale.dtype == torch.float32):
             return self.widened(x)
         x = x.contiguous()
         out = x.new_empty(*x.shape[:-1], self.n_out)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from onward.model import kernels
 from onward.model.config import ModelConfig
 from onward.model.hook import HookPoint
 from onward.model.language_model import Pass
@@ -18,7 +19,7 @@ from onward.model.linear import Linear
 
 def gelu(pre: Tensor) -> Tensor:
     """The tanh form of the Gaussian error linear unit, as in GPT-2 (Hendrycks and Gimpel, 2016)."""
-    return F.gelu(pre, approximate="tanh")
+    return kernels.gelu(pre) if kernels.suits_kernels(pre) else F.gelu(pre, approximate="tanh")
 
 
 def relu_squared(pre: Tensor) -> Tensor:
