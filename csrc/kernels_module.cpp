@@ -15,10 +15,12 @@ using namespace nb::literals;
 
 namespace {
 
-using Strides = std::tuple<std::size_t, std::size_t, std::size_t>;
+// The address, and the strides of batch, head and position.
+using Place = std::tuple<std::uintptr_t, std::tuple<std::size_t, std::size_t, std::size_t>>;
 
 template <class Float>
-onward::Heads<Float> heads(std::uintptr_t address, const Strides& strides) {
+onward::Heads<Float> heads(const Place& place) {
+  const auto& [address, strides] = place;
   const auto [batch, head, pos] = strides;
   return {reinterpret_cast<Float*>(address), batch, head, pos};
 }
@@ -47,15 +49,14 @@ NB_MODULE(_kernels, module) {
       nb::call_guard<nb::gil_scoped_release>());
   module.def(
       "attention",
-      [](std::uintptr_t q, const Strides& q_strides, std::uintptr_t k, const Strides& k_strides,
-         std::uintptr_t v, const Strides& v_strides, std::uintptr_t z, const Strides& z_strides,
-         std::size_t n_batch, std::size_t n_heads, std::size_t n_kv_heads, std::size_t n_queries,
-         std::size_t n_keys, std::size_t d_head, std::size_t d_value, bool is_causal) {
+      [](const Place& q, const Place& k, const Place& v, const Place& z, std::size_t n_batch,
+         std::size_t n_heads, std::size_t n_kv_heads, std::size_t n_queries, std::size_t n_keys,
+         std::size_t d_head, std::size_t d_value, bool is_causal) {
         onward::attention({
-            .q = heads<const float>(q, q_strides),
-            .k = heads<const float>(k, k_strides),
-            .v = heads<const float>(v, v_strides),
-            .z = heads<float>(z, z_strides),
+            .q = heads<const float>(q),
+            .k = heads<const float>(k),
+            .v = heads<const float>(v),
+            .z = heads<float>(z),
             .n_batch = n_batch,
             .n_heads = n_heads,
             .n_kv_heads = n_kv_heads,
@@ -66,9 +67,8 @@ NB_MODULE(_kernels, module) {
             .is_causal = is_causal,
         });
       },
-      "q"_a, "q_strides"_a, "k"_a, "k_strides"_a, "v"_a, "v_strides"_a, "z"_a, "z_strides"_a,
-      "n_batch"_a, "n_heads"_a, "n_kv_heads"_a, "n_queries"_a, "n_keys"_a, "d_head"_a, "d_value"_a,
-      "is_causal"_a, nb::call_guard<nb::gil_scoped_release>());
+      "q"_a, "k"_a, "v"_a, "z"_a, "n_batch"_a, "n_heads"_a, "n_kv_heads"_a, "n_queries"_a,
+      "n_keys"_a, "d_head"_a, "d_value"_a, "is_causal"_a, nb::call_guard<nb::gil_scoped_release>());
   module.def(
       "gelu",
       [](std::uintptr_t x, std::uintptr_t out, std::size_t n) {

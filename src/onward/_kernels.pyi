@@ -1,13 +1,11 @@
+_Heads = tuple[int, tuple[int, ...]]  # address and strides
+
 def int8_linear(x: int, weight: int, scale: int, bias: int, out: int, n_rows: int, n_in: int, n_out: int) -> None: ...
 def attention(
-    q: int,
-    q_strides: tuple[int, ...],
-    k: int,
-    k_strides: tuple[int, ...],
-    v: int,
-    v_strides: tuple[int, ...],
-    z: int,
-    z_strides: tuple[int, ...],
+    q: _Heads,
+    k: _Heads,
+    v: _Heads,
+    z: _Heads,
     n_batch: int,
     n_heads: int,
     n_kv_heads: int,

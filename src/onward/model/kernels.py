@@ -36,9 +36,8 @@ def attention(
     n_batch, n_heads, n_queries, d_head = q.shape
     _, n_kv_heads, n_keys, d_value = v.shape
     z = q.new_empty(n_batch, n_queries, n_heads, d_value).transpose(1, 2)
-    places = ((x.data_ptr(), x.stride()[:3]) for x in (q, k, v, z))
     sizes = (n_batch, n_heads, n_kv_heads, n_queries, n_keys, d_head, d_value)
-    _kernels.attention(*(number for place in places for number in place), *sizes, is_causal)
+    _kernels.attention(_place(q), _place(k), _place(v), _place(z), *sizes, is_causal)
     return z
 
 
@@ -52,3 +51,7 @@ def gelu(x: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
     out = torch.empty_like(x)
     _kernels.gelu(x.data_ptr(), out.data_ptr(), x.numel())
     return out
+
+
+def _place(heads: Tensor) -> tuple[int, tuple[int, ...]]:
+    return heads.data_ptr(), heads.stride()[:3]
