@@ -22,8 +22,8 @@ def sinusoidal_table(context_length: int, d_model: int) -> Float[Tensor, "pos d_
     >>> sinusoidal_table(2, 4)[0].tolist()
     [0.0, 1.0, 0.0, 1.0]
     """
-    angles = _angles(context_length, _frequencies(d_model, theta=10_000.0))
-    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)
+    cos, sin = _waves(context_length, d_model, theta=10_000.0)
+    return torch.stack([sin, cos], dim=-1).flatten(-2)
 
 
 class SinusoidalPositions(nn.Module):
@@ -51,12 +51,9 @@ class RotaryPositions(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        frequencies = _frequencies(config.d_head, config.rotary_theta)
-        if config.rotary_scaling is not None:
-            frequencies = _scaled(frequencies, config.rotary_scaling)
-        angles = _angles(config.context_length, frequencies)
-        self.register_buffer("cos", angles.cos(), persistent=False)
-        self.register_buffer("sin", angles.sin(), persistent=False)
+        cos, sin = _waves(config.context_length, config.d_head, config.rotary_theta, config.rotary_scaling)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
 
     def forward(self, positions: Int[Tensor, "batch pos"]) -> Rotation:
         """The rotation for these positions, made once a pass."""
@@ -92,6 +89,14 @@ def _scaled(frequencies: Float[Tensor, " half"], scaling: RotaryScaling) -> Floa
     return frequencies / scaling.factor * (1 - kept.clamp(0, 1)) + frequencies * kept.clamp(0, 1)
 
 
-def _angles(context_length: int, frequencies: Float[Tensor, " half"]) -> Float[Tensor, "pos half"]:
-    """Position times frequency."""
-    return (torch.arange(context_length)[:, None] * frequencies).float()
+def _waves(
+    context_length: int, size: int, theta: float, scaling: RotaryScaling | None = None
+) -> tuple[Float[Tensor, "pos half"], Float[Tensor, "pos half"]]:
+    """Cosine and sine of position times frequency, for size / 2 pairs."""
+    if torch.get_default_device().type == "meta":  # only drawn up: torch would import its compiler, for two seconds
+        return torch.empty(context_length, size // 2), torch.empty(context_length, size // 2)
+    frequencies = _frequencies(size, theta)
+    if scaling is not None:
+        frequencies = _scaled(frequencies, scaling)
+    angles = (torch.arange(context_length)[:, None] * frequencies).float()
+    return angles.cos(), angles.sin()
