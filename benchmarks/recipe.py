@@ -3,7 +3,7 @@
 On Shakespeare's characters at 0.8 M parameters; the loss is that of the last tenth of the text, in windows.
 A row that is in the output file already is kept, so that a run which was stopped goes on. Loss at equal steps does not
 depend on what else the machine does; the processor's seconds of a step do, a little.
-Run: python benchmarks/recipe.py [--out recipe.jsonl] [--steps N] [--seeds 1 2] [--rows NAME …]
+Run: python benchmarks/recipe.py [--out runs/recipe.jsonl] [--steps N] [--seeds 1 2] [--rows NAME …]
 """
 
 from __future__ import annotations
@@ -57,11 +57,12 @@ ROWS: dict[str, list[str]] = {
 def main() -> None:
     """Measure the rows that are missing, and print all."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("recipe.jsonl"))
+    parser.add_argument("--out", type=Path, default=Path("runs/recipe.jsonl"))
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="NAME")
     asked = parser.parse_args()
+    asked.out.parent.mkdir(parents=True, exist_ok=True)
     lines = asked.out.read_text(encoding="utf-8").splitlines() if asked.out.exists() else []
     found = [json.loads(line) for line in lines]
     measured = {(row["name"], row["seed"], row["steps"]): row for row in found}
