@@ -65,7 +65,7 @@ class ProgressView:
     def sample(self, step: int, text: str) -> None:
         """Show what the model writes after `step`."""
         self.note(f"  after step {step} it writes:")
-        for line in text.strip().splitlines()[:_SAMPLE_LINES]:
+        for line in list(filter(str.strip, text.splitlines()))[:_SAMPLE_LINES]:
             self._console.print(f"  [dim]│ {escape(line)}[/dim]", highlight=False, soft_wrap=True)
 
     def note(self, text: str) -> None:
