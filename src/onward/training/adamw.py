@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch.optim.adamw import adamw
 _EPSILON = 1e-8
 
 
-class UpdateRule:
+class UpdateRule(abc.ABC):
     """Groups of parameters, each with its learning rate and weight decay, and what is remembered of each parameter.
 
     torch.optim.Optimizer is the same, and imports what torch.compile needs, which takes as long as torch itself.
@@ -21,9 +22,9 @@ class UpdateRule:
         self.param_groups = groups
         self.state: dict[nn.Parameter, dict[str, Tensor]] = {}
 
+    @abc.abstractmethod
     def step(self) -> None:
         """Update every parameter that has a gradient."""
-        raise NotImplementedError
 
     def zero_grad(self) -> None:
         """Forget all gradients."""

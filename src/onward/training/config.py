@@ -84,7 +84,7 @@ class TrainingConfig:
     threads: int = 1
     """Processor threads."""
     compile: bool = False
-    """Whether torch.compile makes one program of the model's passes: steps are quicker, and begin later."""
+    """Whether torch.compile makes one program of the model's passes; the first step waits for it."""
     peak_flops: float = 0.0
     """Floating-point operations a second of this machine in large matrix products; 0: not measured."""
 
