@@ -14,8 +14,8 @@ from onward.model.config import ModelConfig, preset
 from onward.tokenizer import Tokenizer
 from onward.training.config import TrainingConfig
 from onward.training.options import TrainOptions
-from onward.training.prepare import gather_settings
 from onward.training.recipe import DEFAULT_SIZE, default_training, default_vocab_size, most_steps
+from onward.training.settings import gather_settings
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

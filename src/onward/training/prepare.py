@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from onward.config import check, from_dict, parse_assignments, read_toml
+from onward.config import from_dict
 from onward.data.chat import END_OF_MESSAGE, START_OF_MESSAGE
-from onward.data.conversations import (
-    are_conversations,
-    encode_conversations,
-    read_conversations,
-    split_conversations,
-)
-from onward.data.shards import TokenFile, read_token_file, write_token_file
-from onward.data.text import read_documents, split_documents
+from onward.data.conversations import are_conversations
+from onward.data.shards import TokenFile, read_token_file
 from onward.device import resolve_device
-from onward.errors import ConfigError, DataError, TokenizerError
+from onward.errors import ConfigError
 from onward.model.config import PRESETS, ModelConfig
 from onward.model.language_model import tokenizer_of
 from onward.model.lora import check_rank
@@ -34,41 +27,12 @@ from onward.training.calibrate import faster_dtype, fit_into
 from onward.training.config import BaseConfig, RunConfig, TokenizerKind, TrainingConfig
 from onward.training.memory import check_fits
 from onward.training.options import TrainOptions
-from onward.training.recipe import (
-    DEFAULT_MINUTES,
-    DEFAULT_SIZE,
-    default_fine_tuning,
-    default_training,
-    most_steps,
-    train_tokenizer,
-    windows_at_once,
-)
+from onward.training.recipe import default_fine_tuning, default_training, most_steps, windows_at_once
+from onward.training.settings import Settings, gather_settings, same_model, steps_for
 from onward.training.speed import peak_flops
+from onward.training.token_files import Say, learn_tokens, write_conversations, write_texts
 
-Say = Callable[[str], None]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What was given, before the rest is chosen."""
-
-    texts: list[Path]
-    size: str | None
-    base: Path | None
-    fingerprint: str | None
-    minutes: float | None
-    tokens: int | None
-    batch_tokens: int | None
-    tokenizer: TokenizerKind
-    model: dict[str, Any]
-    training: dict[str, Any]
-
-
-_MICRO_BATCH_TOKENS = 8192
 _UNKNOWN = 1000  # steps, as long as nobody has measured how many fit: enough for learning rates as in a real run
-# Of a model with a longer context: more takes memory, and few texts need it. Conversations should fit whole.
-_LONGEST_WINDOW, _LONGEST_CONVERSATION = 512, 1024
-_WHOLE_LENGTH = 32
 
 
 def prepare(run: Run, texts: Sequence[Path], options: TrainOptions, say: Say) -> None:
@@ -128,7 +92,7 @@ def _from_nothing(run: Run, texts: Sequence[Path], asked: Settings, say: Say) ->
         training=from_dict(TrainingConfig, {"steps": _UNKNOWN, **asked.training}, "training settings"),
     )
     device = resolve_device(asked.training.get("device", "auto"))
-    tokenizer = _prepare_tokens(run, texts, asked, shape, say)
+    tokenizer = learn_tokens(run, texts, asked, shape, say)
     n_tokens = len(read_token_file(run.training_tokens).tokens)
     model = from_dict(ModelConfig, {**shape, "vocab_size": tokenizer.vocab_size}, "model settings")
     values: dict[str, Any] = {"steps": _UNKNOWN, "threads": torch.get_num_threads()}
@@ -168,7 +132,7 @@ def _from_base(run: Run, texts: Sequence[Path], asked: Settings, say: Say) -> tu
     say(f"from {asked.base}: {base.n_parameters:,} parameters, {tokenizer.vocab_size:,} tokens in its vocabulary")
     if added := tokenizer.vocab_size - tokenizer_of(base).vocab_size:
         say(f"tokenizer: {added} special tokens are new to it")
-    window = (_write_conversations if chats else _write_texts)(run, texts, tokenizer, model.config, asked, say)
+    window = (write_conversations if chats else write_texts)(run, texts, tokenizer, model.config, asked, say)
     tokenizer.save(run.tokenizer_file)
     write_base(run, model)
     text = read_token_file(run.training_tokens)
@@ -198,128 +162,10 @@ def _from_base(run: Run, texts: Sequence[Path], asked: Settings, say: Say) -> tu
     return config, values
 
 
-def same_model(model: ModelConfig, asked: dict[str, Any]) -> ModelConfig:
-    """The shape of the model to go on from, with the dropout that was asked for; nothing else of it can change.
-
-    Raises:
-        ConfigError: something else was to change.
-    """
-    asked = from_dict(ModelConfig, {**vars(model), **asked}, "model settings").__dict__ if asked else {}
-    for name, value in asked.items():
-        was = getattr(model, name)
-        if value != was and name not in ("dropout", "embed_dropout"):
-            instead = "; for shorter windows, --set training.window_length=N" if name == "context_length" else ""
-            raise ConfigError(
-                f"model.{name} = {value} is not what the model to go on from has, which is {was} and stays{instead}"
-            )
-    return dataclasses.replace(model, **{name: asked[name] for name in ("dropout", "embed_dropout") if name in asked})
-
-
-def _write_texts(
-    run: Run, texts: Sequence[Path], tokenizer: Tokenizer, model: ModelConfig, asked: Settings, say: Say
-) -> int:
-    """Write the token files of texts, and return the length of the windows."""
-    documents = read_documents(texts)
-    training, validation = split_documents(documents)
-    n_tokens = _write_tokens(run.training_tokens, training, tokenizer)
-    _write_tokens(run.validation_tokens, validation, tokenizer)
-    say(f"text: {n_tokens:,} tokens to train on, {len(documents)} document{'s'[: len(documents) != 1]}")
-    chosen = min(model.context_length, _LONGEST_WINDOW, max(n_tokens // 2, 1))
-    return _asked_window(asked, model) or chosen
-
-
-def _write_conversations(
-    run: Run, texts: Sequence[Path], tokenizer: Tokenizer, model: ModelConfig, asked: Settings, say: Say
-) -> int:
-    """Write the token files of conversations, and return the most tokens of one."""
-    conversations = read_conversations(texts)
-    asked_window = _asked_window(asked, model)
-    most = asked_window or min(model.context_length, _LONGEST_CONVERSATION)
-    parts = [encode_conversations(tokenizer, part, most + 1) for part in split_conversations(conversations)]
-    for path, part in zip((run.training_tokens, run.validation_tokens), parts, strict=True):
-        write_token_file(
-            path,
-            part.tokens,
-            end_token=_end_token(tokenizer),
-            vocab_size=tokenizer.vocab_size,
-            n_bytes=part.n_bytes,
-            loss_masks=part.loss_masks,
-        )
-    n_reply = sum(int(mask.sum()) for mask in parts[0].loss_masks)
-    say(f"text: {len(conversations):,} conversations, {n_reply:,} tokens of replies to learn")
-    if (set_aside := len(conversations) - len(parts[0].tokens) - parts[0].n_left_out) <= 0:
-        say("too few conversations to set any aside: the validation figures are of those that are learned")
-    if cut := sum(part.n_cut for part in parts[: 1 + (set_aside > 0)]):
-        say(f"{cut:,} have more than {most} tokens, and are cut after the last reply that fits")
-    if left_out := sum(part.n_left_out for part in parts[: 1 + (set_aside > 0)]):
-        say(f"{left_out:,} are left out: not even the first reply fits into {most} tokens")
-    longest = max(part.longest for part in parts) - 1
-    return asked_window or min(-(-longest // _WHOLE_LENGTH) * _WHOLE_LENGTH, most)
-
-
-def _asked_window(asked: Settings, model: ModelConfig) -> int:
-    """The length of the windows that was asked for; 0: none was.
-
-    Raises:
-        ConfigError: it is more than the model's context.
-    """
-    window: int = asked.training.get("window_length", 0)
-    if window > model.context_length:
-        raise ConfigError(
-            f"training.window_length = {window} is more than the context of the model to go on from, "
-            f"{model.context_length} tokens"
-        )
-    return window
-
-
 def _kind_of(tokenizer: Tokenizer) -> TokenizerKind:
     if tokenizer.unknown_token is None:
         return "bpe"
     return "characters" if tokenizer.split_pattern == "characters" else "words"
-
-
-def _prepare_tokens(run: Run, texts: Sequence[Path], asked: Settings, shape: dict[str, Any], say: Say) -> Tokenizer:
-    """Split the text, train the tokenizer on the training part alone, and write both parts as token files."""
-    documents = read_documents(texts)
-    training, validation = split_documents(documents)
-    n_bytes = sum(len(document.encode()) for document in training)
-    say(f"text: {n_bytes:,} bytes to train on, {len(documents)} document{'s'[: len(documents) != 1]}")
-    if n_bytes < shape["context_length"]:
-        raise DataError(
-            f"the training text has {n_bytes} bytes, fewer than the context's {shape['context_length']} tokens; "
-            f"give more text, or a shorter context with --set model.context_length={max(1, n_bytes // 8)}"
-        )
-    began = time.perf_counter()
-    tokenizer = train_tokenizer(asked.tokenizer, training, asked.model.get("vocab_size"), shape["d_model"])
-    tokenizer.save(run.tokenizer_file)
-    n_tokens = [
-        _write_tokens(path, part, tokenizer)
-        for path, part in ((run.training_tokens, training), (run.validation_tokens, validation))
-    ]
-    say(
-        f"tokenizer: {tokenizer.vocab_size:,} tokens, {n_bytes / n_tokens[0]:.2f} bytes a token, "
-        f"trained in {time.perf_counter() - began:.1f} s; {n_tokens[0]:,} tokens to train on"
-    )
-    return tokenizer
-
-
-def _write_tokens(path: Path, documents: Sequence[str], tokenizer: Tokenizer) -> int:
-    """Write the tokens of `documents` to a token file, and return how many there are."""
-    encoded = [tokenizer.encode_array(document, disallowed_special=()) for document in documents]
-    write_token_file(
-        path,
-        encoded,
-        end_token=_end_token(tokenizer),
-        vocab_size=tokenizer.vocab_size,
-        n_bytes=sum(len(document.encode()) for document in documents),
-    )
-    return sum(len(tokens) for tokens in encoded)
-
-
-def _end_token(tokenizer: Tokenizer) -> int:
-    if tokenizer.end_token is None:
-        raise TokenizerError("the tokenizer has no end token to part documents with")
-    return tokenizer.end_token
 
 
 def _describe_model(model: ModelConfig) -> str:
@@ -346,93 +192,3 @@ def _describe_training(config: RunConfig, text: TokenFile) -> str:
         f"training: {learned}{training.steps:,} steps of {training.batch_size} {what} ({epochs:.1f} epochs), "
         f"{training.dtype} on {training.device}, {training.threads} thread{'s'[: training.threads != 1]}"
     )
-
-
-def gather_settings(options: TrainOptions) -> Settings:
-    """What was given: by file, then --set, then options of their own.
-
-    Raises:
-        ConfigError: an unknown size, section or key, a value of a wrong type, or two options that exclude each other.
-    """
-    if sum(limit is not None for limit in (options.steps, options.tokens, options.minutes)) > 1:
-        raise ConfigError("--steps, --tokens and --minutes exclude each other: give one of them")
-    for name in ("tokens", "batch_tokens"):
-        if (asked := getattr(options, name)) is not None and not 0 < asked < 1 << 53:
-            raise ConfigError(f"--{name.replace('_', '-')} must be above 0; got {asked}")
-    file: dict[str, Any] = {}
-    if options.config is not None:
-        file = check(RunConfig, read_toml(options.config), str(options.config), partial=True)
-    sections = parse_assignments(options.set)
-    if unknown := sections.keys() - {"model", "training"}:
-        raise ConfigError(f"--set takes model.KEY=VALUE and training.KEY=VALUE; got {sorted(unknown)[0]!r}")
-    model = file.get("model", {}) | check(ModelConfig, sections.get("model", {}), "--set model")
-    training = file.get("training", {}) | check(TrainingConfig, sections.get("training", {}), "--set training")
-    if options.vocab_size is not None:
-        model["vocab_size"] = options.vocab_size
-    for name in ("seed", "steps", "patience", "checkpoint_every"):
-        if (value := getattr(options, name)) is not None:
-            training[name] = value
-    minutes = options.minutes
-    if minutes is not None or options.tokens is not None:
-        training.pop("steps", None)
-    elif "steps" not in training:
-        minutes = file.get("minutes", DEFAULT_MINUTES)
-    if minutes is not None and not 0 < minutes < 1e6:
-        raise ConfigError(f"--minutes must be above 0; got {minutes}")
-    if options.lora is not None:
-        if options.lora < 1:
-            raise ConfigError(
-                f"--lora is the rank of adapters, at least 1; got {options.lora}; without it, all is learned"
-            )
-        training["lora_rank"] = options.lora
-    named = file.get("base")
-    base = options.base or (Path(named.path) if named is not None else None)
-    if base is None and training.get("lora_rank"):
-        raise ConfigError("adapters are learned on a model that is there: name it with --from")
-    size: str = options.size or file.get("size", DEFAULT_SIZE)
-    if size not in PRESETS:
-        raise ConfigError(f"there is no size {size!r}; there are {', '.join(PRESETS)}")
-    if base is not None:
-        for name in ("size", "tokenizer", "vocab_size"):
-            if (value := getattr(options, name)) is not None:
-                raise ConfigError(
-                    f"--{name.replace('_', '-')} {value} is for a model from nothing; a run that goes on has the model "
-                    f"and the tokenizer of {base}"
-                )
-    elif options.batch_tokens is not None:
-        training |= _batch(options.batch_tokens, {**PRESETS[size], **model}["context_length"])
-    texts = [Path(text) for text in file.get("texts", [])]
-    given = {} if options.tokenizer is None else {"tokenizer": options.tokenizer}
-    tokenizer = check(RunConfig, {"tokenizer": "bpe", **file, **given}, "settings", partial=True)["tokenizer"]
-    return Settings(
-        texts=texts,
-        size=size if base is None else None,
-        base=base,
-        fingerprint=named.fingerprint if named is not None and options.base is None else None,
-        minutes=minutes,
-        tokens=options.tokens,
-        batch_tokens=options.batch_tokens,
-        tokenizer=tokenizer,
-        model=model,
-        training=training,
-    )
-
-
-def steps_for(n_tokens: int, batch_size: int, context_length: int) -> int:
-    """How many steps it takes to train on so many tokens.
-
-    >>> steps_for(1_000_000, batch_size=32, context_length=128)
-    245
-    """
-    return math.ceil(n_tokens / (batch_size * context_length))
-
-
-def _batch(n_tokens: int, context_length: int) -> dict[str, int]:
-    """Windows of a step of about `n_tokens`, and how many at once, which divides them evenly.
-
-    >>> _batch(100_000, 256)
-    {'batch_size': 384, 'micro_batch_size': 32}
-    """
-    windows = max(round(n_tokens / context_length), 1)
-    at_once = min(max(_MICRO_BATCH_TOKENS // context_length, 1), windows)
-    return {"batch_size": round(windows / at_once) * at_once, "micro_batch_size": at_once}

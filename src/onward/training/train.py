@@ -17,8 +17,9 @@ from onward.run import Run
 from onward.training.checkpoint import best_checkpoint
 from onward.training.config import RunConfig
 from onward.training.options import TrainOptions
-from onward.training.prepare import gather_settings, prepare, steps_for
+from onward.training.prepare import prepare
 from onward.training.progress import ProgressView
+from onward.training.settings import gather_settings, steps_for
 from onward.training.tensorboard import TensorBoardView, summary_writer
 from onward.training.trainer import Trainer
 
