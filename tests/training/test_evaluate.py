@@ -155,3 +155,53 @@ def test_unknown_words_count_as_spelled_out() -> None:
 def test_nothing_to_predict(tiny_model: Decoder, tiny_tokenizer: Tokenizer) -> None:
     with pytest.raises(DataError, match="no token to predict"):
         evaluate(tiny_model, token_file(tiny_tokenizer, ""))
+
+
+@pytest.mark.parametrize("kind", ["bytes", "characters", "words"])
+@pytest.mark.parametrize("stride", [None, 3])
+def test_a_tokenizer_without_special_tokens(tmp_path: Path, kind: str, stride: int | None) -> None:
+    """The first token costs the logarithm of the vocabulary; then it is a text like any other, by the plain loop."""
+    said = ["One line, and two", " — naïve.\n"]
+    for number, text in enumerate(said):
+        (tmp_path / f"{number}.txt").write_text(text, encoding="utf-8")
+    if kind == "bytes":
+        tokenizer = Tokenizer.train_on(said, vocab_size=260, special_tokens=[])
+    else:
+        tokenizer = simple.train_on(said, kind, special_tokens=[])  # type: ignore[arg-type]
+    assert tokenizer.begin_token is None
+    shape = ModelConfig(vocab_size=tokenizer.vocab_size + 3, context_length=8, n_layers=1, d_model=8, n_heads=1)
+    model = random_decoder(shape, tokenizer)
+    result = evaluate_texts(model, [tmp_path], stride=stride)
+    tokens = torch.tensor([token for text in said for token in tokenizer.encode(text)])
+    nats, n_targets = math.log(tokenizer.vocab_size), len(tokens) - 1
+    starts = [*range(0, n_targets, 8)] if stride is None else [*range(0, n_targets - 8, 3), max(n_targets - 8, 0)]
+    for target in range(n_targets):
+        start = next(start for start in starts if target < start + 8)
+        nats -= float(model(tokens[None, start : target + 1])[0, -1].log_softmax(-1)[tokens[target + 1]])
+    assert (result.n_tokens, result.n_bytes) == (len(tokens), len("".join(said).encode()))
+    assert math.isclose(result.nats, nats, rel_tol=1e-5)
+    assert math.isclose(result.bits_per_byte, nats / math.log(2) / result.n_bytes, rel_tol=1e-5)
+
+
+def test_a_text_of_one_token_that_nothing_leads(tmp_path: Path) -> None:
+    tokenizer = simple.train_on(["ab"], "characters", special_tokens=[])
+    shape = ModelConfig(vocab_size=tokenizer.vocab_size, context_length=8, n_layers=1, d_model=8, n_heads=1)
+    (tmp_path / "a.txt").write_text("a", encoding="utf-8")
+    result = evaluate_texts(random_decoder(shape, tokenizer), [tmp_path])
+    assert (result.n_tokens, result.n_bytes, result.nats) == (1, 1, math.log(tokenizer.vocab_size))
+    (tmp_path / "a.txt").write_text("é", encoding="utf-8")  # unknown: it is spelled out besides, with its end
+    result = evaluate_texts(random_decoder(shape, tokenizer), [tmp_path])
+    assert math.isclose(result.bits_per_byte, (math.log2(tokenizer.vocab_size) + 8 * (2 + 1)) / 2)
+    assert "accuracy       0.0 %" in describe(result)
+
+
+def test_documents_are_led_by_the_token_that_they_begin_with(tmp_path: Path) -> None:
+    marks = ["<|begin_of_text|>", "<|end_of_text|>"]
+    tokenizer = Tokenizer.train_on(["ab"], vocab_size=258, special_tokens=marks)
+    shape = ModelConfig(vocab_size=tokenizer.vocab_size, context_length=8, n_layers=1, d_model=8, n_heads=1)
+    model = random_decoder(shape, tokenizer)
+    (tmp_path / "a.txt").write_text("ab", encoding="utf-8")
+    begin = tokenizer.special_tokens[marks[0]]
+    log_probabilities = model(torch.tensor([[begin, *tokenizer.encode("a")]])).log_softmax(-1)
+    nats = -sum(float(log_probabilities[0, at, token]) for at, token in enumerate(tokenizer.encode("ab")))
+    assert math.isclose(evaluate_texts(model, [tmp_path]).nats, nats, rel_tol=1e-5)

@@ -24,6 +24,7 @@ from onward.training.loss import LOGITS_AT_ONCE
 
 _WINDOW_TOKENS_AT_ONCE = 1 << 13
 _TOKENS_AT_ONCE = 1 << 22
+_NONE = np.array([], np.uint32)
 N_BINS = 10
 
 
@@ -118,25 +119,28 @@ def evaluate(
     most_tokens: int | None = None,
     stride: int | None = None,
     length: int | None = None,
+    first_is_given: bool = True,
 ) -> Evaluation:
     """Predict every token of `text` once; of conversations, those of the replies.
 
     Args:
         model: any language model, with the tokenizer that the text was encoded with, which says how many bytes each
             token stands for.
-        text: the first token, an end token, is given; all others are predicted.
+        text: what is predicted, but for its first token, an end token.
         most_tokens: of a longer text, only so many tokens are predicted, in windows at even distances.
         stride: where windows overlap: how many tokens each begins after the one before. A token is predicted in the
             first window that reaches it, so that all but the first window's have at least context - stride tokens
             before them. None: windows side by side.
         length: tokens of a window; None: the model's context.
+        first_is_given: if not, the first token is scored too, as if all tokens were equally likely there: a model says
+            nothing before it has seen one.
 
     Raises:
         DataError: there is nothing to predict.
         ConfigError: a stride that skips tokens, or is none.
     """
     n_targets, length = len(text.tokens) - 1, length or model.context_length
-    if n_targets < 1:
+    if n_targets < first_is_given:
         raise DataError("the text has no token to predict; give more text")
     if stride is not None and not 0 < stride <= length:
         raise ConfigError(f"the stride must be at least 1 and at most the context's {length} tokens; got {stride}")
@@ -151,15 +155,17 @@ def evaluate(
     elif stride is not None:
         starts = [*range(0, n_targets - length, stride), max(n_targets - length, 0)]
     batches = _windows(text, starts, length, at_once=max(_WINDOW_TOKENS_AT_ONCE // length, 1))
-    return _tallied(model, text, batches, length)
+    return _tallied(model, text, batches, length, guessed=text.tokens[: 0 if first_is_given else 1])
 
 
-def _tallied(model: LanguageModel, text: TokenFile, batches: Iterator[Batch], length: int) -> Evaluation:
-    """Predict the counted targets of the batches, each of at most `length` positions."""
+def _tallied(
+    model: LanguageModel, text: TokenFile, batches: Iterator[Batch], length: int, guessed: NDArray[Any] = _NONE
+) -> Evaluation:
+    """Predict the counted targets of the batches, each of at most `length` positions; `guessed` tokens by no model."""
     tokenizer = tokenizer_of(model)
     byte_lengths = _byte_lengths(tokenizer, text)
     tally = _Tally(length)
-    n_unknown, n_bytes = 0, 0.0
+    n_unknown, n_bytes = int((guessed == tokenizer.unknown_token).sum()), float(byte_lengths[guessed].sum())
     for batch in batches:
         counted = batch.loss_mask
         tally.add(_scores(model, batch), np.nonzero(counted)[1])
@@ -167,9 +173,9 @@ def _tallied(model: LanguageModel, text: TokenFile, batches: Iterator[Batch], le
         n_unknown += int((batch.targets[counted] == tokenizer.unknown_token).sum())
     unknown_bytes = n_unknown * byte_lengths[tokenizer.unknown_token] if n_unknown else 0.0
     return Evaluation(
-        n_tokens=int(tally.position_tokens.sum()),
+        n_tokens=int(tally.position_tokens.sum()) + len(guessed),
         n_bytes=max(round(n_bytes), 1),
-        nats=float(tally.position_nats.sum()),
+        nats=float(tally.position_nats.sum()) + len(guessed) * math.log(tokenizer.vocab_size),
         n_unknown=n_unknown,
         unknown_bytes=float(unknown_bytes),
         n_right=int(tally.bin_right.sum()),
@@ -200,33 +206,33 @@ def _scores(model: LanguageModel, batch: Batch) -> _Scores:
 
 
 def evaluate_texts(model: LanguageModel, paths: Sequence[Path], *, stride: int | None = None) -> Evaluation:
-    """Predict every token of text files and folders once; documents are led by the end token, as in training.
+    """Predict every token of text files and folders once; documents are led by the token that they begin with.
 
-    Of conversations, the replies are predicted, as far as they fit into the model's context. `stride` is that of
-    `evaluate`.
+    If the tokenizer has no such token, documents follow each other with nothing between them, and the first token of
+    all is scored as if each were equally likely. Of conversations, the replies are predicted, as far as they fit into
+    the model's context. `stride` is that of `evaluate`.
 
     Raises:
         ConfigError: the model has no tokenizer.
         DataError: a text that is missing, empty, or no text.
     """
     tokenizer = tokenizer_of(model)
-    if tokenizer.end_token is None:
-        raise ConfigError("the model's tokenizer has no end token to lead a document with")
     if are_conversations(paths):
         encoded_chats = encode_conversations(tokenizer, read_conversations(paths), model.context_length + 1)
         return evaluate(model, encoded_chats.as_token_file(tokenizer), stride=stride)
     documents = read_documents(paths)
-    encoded = [tokenizer.encode_array(document, disallowed_special=()) for document in documents]
-    end = [tokenizer.end_token]
-    starts = np.cumsum([0, *(1 + len(tokens) for tokens in encoded[:-1])])
+    lead = np.array([] if tokenizer.begin_token is None else [tokenizer.begin_token], np.uint32)
+    encoded = [
+        np.concatenate([lead, tokenizer.encode_array(document, disallowed_special=())]) for document in documents
+    ]
     text = TokenFile(
-        tokens=np.concatenate([np.concatenate([end, tokens]) for tokens in encoded]),
-        document_starts=starts.astype(np.uint64),
+        tokens=np.concatenate(encoded),
+        document_starts=np.cumsum([0, *map(len, encoded[:-1])]).astype(np.uint64),
         loss_mask=None,
         vocab_size=tokenizer.vocab_size,
         n_bytes=sum(len(document.encode()) for document in documents),
     )
-    return evaluate(model, text, stride=stride)
+    return evaluate(model, text, stride=stride, first_is_given=len(lead) > 0)
 
 
 def describe(result: Evaluation) -> str:
