@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import os
 import signal
@@ -9,13 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from onward.errors import NonFiniteError, RunError
 from onward.run import Metrics, Run
 from onward.training.evaluate import Evaluation
 from onward.training.speed import flops_a_token
 from onward.training.train import summary
-from onward.training.trainer import Trainer
+from onward.training.trainer import Trainer, random_seed
 from tests.training.conftest import PrepareRun, Quiet, assert_same_weights, timeless, train
 
 
@@ -69,6 +71,27 @@ def test_signals_save_the_step_and_end(
     assert signal.getsignal(number) is handler
     assert stopped[0].checkpoint_folders()[-1].name == "step-000005"
     assert_same_weights(train(*whole), train(*stopped))
+
+
+def test_chance_is_drawn_by_seed_purpose_step_micro_batch_and_rank(prepare_run: PrepareRun) -> None:
+    keys = itertools.product((1, 2), ("dropout", "noise"), (0, 1), (0, 1), (0, 1))
+    seeds = {random_seed(seed, purpose, step, part, rank) for seed, purpose, step, part, rank in keys}
+    assert len(seeds) == 32
+    prepared = prepare_run("run", "model.dropout=0.2")
+
+    def losses() -> list[float]:
+        trainer = Trainer(*prepared)
+        return [trainer.step().loss for _ in range(3)]  # the branches begin at zero: nothing is dropped at first
+
+    def losses_at(rank: int) -> list[float]:
+        torch.distributed.init_process_group("fake", store=FakeStore(), rank=rank, world_size=2)
+        try:
+            return losses()
+        finally:
+            torch.distributed.destroy_process_group()
+
+    assert losses_at(0) == losses()
+    assert losses_at(1) != losses()
 
 
 def test_micro_batches_sum_to_the_batch(prepare_run: PrepareRun) -> None:

@@ -8,6 +8,7 @@ import math
 import time
 
 import torch
+from torch import distributed
 
 from onward.data.batches import make_batches
 from onward.data.shards import TokenFile, read_token_file
@@ -85,7 +86,7 @@ class Trainer:
         loss = 0.0
         for number, micro_batch in enumerate(batch.split(self.config.micro_batch_size)):
             # Dropout takes no generator of its own: the global one is seeded, so that it is the same after a resume.
-            torch.manual_seed(random_seed(self.config.seed, "dropout", self.state.step, number))
+            torch.manual_seed(random_seed(self.config.seed, "dropout", self.state.step, number, rank()))
             tokens, targets, loss_mask = to_tensors(micro_batch, self.model.device)
             # The backward pass too, so that the unembedding is cast once for all chunks; it computes in the same types.
             with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.config.dtype == "bfloat16"):
@@ -228,11 +229,21 @@ def sample_prompt(training_text: TokenFile, validation_text: TokenFile) -> str |
     return [int(token) for token in validation_text.tokens[1:first_reply]]
 
 
-def random_seed(seed: int, purpose: str, *at: int) -> int:
-    """A seed of its own for every use of chance: `purpose`, at such a step and micro-batch.
+def random_seed(seed: int, purpose: str, step: int, micro_batch: int, rank: int) -> int:
+    """A seed of its own for every use of chance.
 
-    >>> random_seed(1, "dropout", 7, 0)
-    6009782221515169320
+    >>> random_seed(1, "dropout", step=7, micro_batch=0, rank=0)
+    8389601608541851290
     """
-    digest = hashlib.blake2b(repr((seed, purpose, *at)).encode(), digest_size=8).digest()
+    key = (seed, purpose, step, micro_batch, rank)
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
+
+
+def rank() -> int:
+    """The number of this process among those that train together; 0 where it trains alone.
+
+    >>> rank()
+    0
+    """
+    return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
