@@ -17,6 +17,9 @@ def metrics(step: int, bits_per_byte: float | None = None) -> Metrics:
         loss=2.345,
         learning_rate_share=1.0,
         gradient_norm=1.0,
+        tokens_per_second=50_000.0,
+        flops_per_second=2e11,
+        peak_share=0.5,
         validation_loss=bits_per_byte,
         validation_bits_per_byte=bits_per_byte,
     )
@@ -50,11 +53,14 @@ def test_no_line_of_figures_is_wider_than_the_terminal(width: int) -> None:
     bar = 17 if width >= 110 else 0
     assert bar + len("step 12000/12000  " + line) <= max(width, len("step 12000/12000  0:00 left"))
     assert "tokens/s" in line or width < 60
+    assert "GFLOP/s" in line or width < 90
+    assert "% of the peak" in line or width < 120
 
 
 def test_elsewhere_lines_are_plain() -> None:
     lines = shown(80, terminal=False).splitlines()
     assert lines[0] == "resuming after step 5000 of 12000"
-    assert lines[2] == "step 6000/12000  10:00 left  loss 2.345  validation 1.987 bits/byte  40,960 tokens/s"
+    speed = "40,960 tokens/s  164 GFLOP/s  41 % of the peak"
+    assert lines[2] == f"step 6000/12000  10:00 left  loss 2.345  validation 1.987 bits/byte  {speed}"
     assert lines[3] == "  after step 6000 it writes:"
     assert lines[4:] == ["  │ [bold]To be[/bold]"] * 5

@@ -18,7 +18,7 @@ _BAR_WIDTH = 16
 
 
 class ProgressView:
-    """Step, loss, bits per byte, tokens a second and time left, and now and then a sample of text."""
+    """Step, time left, loss, bits per byte and speed, and now and then a sample of text."""
 
     def __init__(self, n_steps: int, console: Console) -> None:
         self._n_steps = n_steps
@@ -81,13 +81,35 @@ class ProgressView:
             seconds = metrics.seconds - first.seconds
             left = seconds / (metrics.step - first.step) * (self._n_steps - metrics.step)
             figures.insert(0, f"{clock(round(left))} left")
-            figures.append(f"{(metrics.tokens - first.tokens) / max(seconds, 1e-9):,.0f} tokens/s")
+            figures += speed(metrics, (metrics.tokens - first.tokens) / max(seconds, 1e-9))
         room = self._console.width - len(f"step {self._n_steps}/{self._n_steps}  ")
         if self._console.width >= _WIDTH_WITH_BAR:
             room -= _BAR_WIDTH + 1
         while self._live and len(figures) > 1 and len("  ".join(figures)) > room:
             figures.pop()
         return "  ".join(figures)
+
+
+def speed(metrics: Metrics, tokens_per_second: float) -> list[str]:
+    """Tokens a second, and what they are in floating-point operations and as a share of the machine's peak.
+
+    Args:
+        metrics: of a step, which say how many operations a token takes.
+        tokens_per_second: over many steps, all that is done between them included.
+
+    >>> step = Metrics(step=9, tokens=900, seconds=1.0, loss=2.0, learning_rate_share=1.0, gradient_norm=1.0,
+    ...                tokens_per_second=1000.0, flops_per_second=8e9, peak_share=0.5)
+    >>> speed(step, 900.0)
+    ['900 tokens/s', '7.2 GFLOP/s', '45 % of the peak']
+    """
+    figures = [f"{tokens_per_second:,.0f} tokens/s"]
+    slower = tokens_per_second / metrics.tokens_per_second if metrics.tokens_per_second else 0.0
+    if metrics.flops_per_second is not None:
+        billions = slower * metrics.flops_per_second / 1e9
+        figures.append(f"{billions:,.{0 if billions >= 10 else 1}f} GFLOP/s")
+    if metrics.peak_share is not None:
+        figures.append(f"{100 * slower * metrics.peak_share:.0f} % of the peak")
+    return figures
 
 
 def clock(seconds: float) -> str:
