@@ -123,8 +123,12 @@ def test_long_ones_end_with_a_reply_that_fits() -> None:
         assert encoded.tokens[0].tolist() == whole[:length].tolist()
         assert encoded.loss_masks[0].tolist() == mask[:length].tolist()
         assert (encoded.n_cut, encoded.n_left_out) == (int(most < len(whole)), 0)
+        specials = TOKENIZER.special_tokens.values()
+        kept = [token for token in encoded.tokens[0].tolist() if token not in specials]
+        assert encoded.n_bytes == len(TOKENIZER.decode(kept).encode())
     encoded = encode_conversations(TOKENIZER, [LONGER, HELLO, [Message("user", "a" * 99), HELLO[1]]], first_end)
     assert (len(encoded.tokens), encoded.n_cut, encoded.n_left_out) == (2, 2, 1)
+    assert encoded.n_bytes == 2 * len("user\nHello?\nassistant\nHi.")
     with pytest.raises(DataError, match=f"within the first {first_end - 1} tokens; the shortest needs {first_end}"):
         encode_conversations(TOKENIZER, [LONGER, HELLO], first_end - 1)
 

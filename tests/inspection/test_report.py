@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -104,6 +105,15 @@ def test_nothing_hostile_becomes_markup(run: Run, tmp_path: Path) -> None:
     assert page.text.count("<script>") >= 4  # as text, in the title, the heading, a sample and the settings
     assert "<script" not in path.read_text(encoding="utf-8")
     assert not {"\x00", "\u202e", "\x1b"} & set(path.read_text(encoding="utf-8"))
+
+
+def test_first_middle_and_last_sample_are_open(run: Run, tmp_path: Path) -> None:
+    run.samples_file.unlink()
+    for step in range(1, 102):
+        run.add_sample(step, f"sample {step}")
+    html = write_report(run, tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "12 of 101 samples" in html
+    assert [int(step) for step in re.findall(r"<details open><summary>after step (\d+)<", html)] == [1, 56, 101]
 
 
 def test_what_is_missing_or_broken_is_said(run: Run, tmp_path: Path) -> None:

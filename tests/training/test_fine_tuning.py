@@ -26,6 +26,7 @@ from onward.training.base import fingerprint, read_base, with_special_tokens
 from onward.training.config import RunConfig
 from onward.training.evaluate import evaluate_texts
 from onward.training.options import TrainOptions
+from onward.training.overview import Overview
 from onward.training.prepare import prepare
 from onward.training.recipe import windows_at_once
 from onward.training.train import run_training
@@ -116,6 +117,7 @@ def test_adapters_alone_are_learned(tune: Tune, base_folder: Path) -> None:
     checkpoint = run.checkpoint_folders()[-1]
     assert set(read_tensors(checkpoint / "adapters.safetensors", CPU)) == trained
     assert not (checkpoint / "model.safetensors").exists()
+    assert Overview.of(run).n_parameters == sum(parameter.numel() for parameter in trainer.model.parameters())
     tokens = torch.arange(10).unsqueeze(0)
     torch.testing.assert_close(load(run.folder)(tokens), trainer.model(tokens), atol=1e-5, rtol=1e-5)
 

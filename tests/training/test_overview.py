@@ -80,6 +80,11 @@ def test_the_best_run_comes_first_and_a_broken_one_says_so(make_run: MakeRun, tm
     assert len(lines) == 6
 
 
+def test_nothing_left_to_learn_is_the_best(make_run: MakeRun) -> None:
+    runs = [make_run("a", 10, [1.0]), make_run("b", 10, [0.0])]
+    assert [line.split("  (")[0][-1] for line in table(runs).splitlines()[1:]] == ["b", "a"]
+
+
 def test_a_run_that_trains_at_this_moment(make_run: MakeRun) -> None:
     run = make_run("a", 100, [3.0])
     with run.metrics_file.open("a") as file:

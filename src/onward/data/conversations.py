@@ -32,7 +32,7 @@ class EncodedConversations:
     loss_masks: list[npt.NDArray[np.bool_]]
     """Of each conversation, which tokens are of a reply, shape (token,)."""
     n_bytes: int
-    """Length in UTF-8 of what they say."""
+    """Length in UTF-8 of what these tokens say."""
     n_cut: int
     """How many were longer, and end with an earlier reply."""
     n_left_out: int
@@ -74,11 +74,10 @@ def encode_conversations(
             f"no conversation has a reply within the first {most} tokens; the shortest needs {shortest}: "
             f"raise training.window_length, or shorten them"
         )
-    said = (f"{role}\n{content}\n" for messages in conversations for role, content in messages)
     return EncodedConversations(
         tokens=[tokens for tokens, _ in kept],
         loss_masks=[mask for _, mask in kept],
-        n_bytes=sum(len(text.encode()) for text in said),
+        n_bytes=sum(_n_bytes(chat, mask) for chat, (_, mask) in zip(conversations, fitting, strict=True)),
         n_cut=sum(0 < len(pair[0]) < len(whole[0]) for pair, whole in zip(fitting, encoded, strict=True)),
         n_left_out=len(fitting) - len(kept),
     )
@@ -147,6 +146,18 @@ def _up_to_a_reply(
     ends = np.flatnonzero(np.diff(mask, append=False) & mask) + 1
     end = int(ends[ends <= most].max(initial=0))
     return tokens[:end], mask[:end]
+
+
+def _n_bytes(messages: Conversation, mask: npt.NDArray[np.bool_]) -> int:
+    """Length in UTF-8 of what is kept of a conversation, whose loss mask ends with a reply where it is cut."""
+    if not len(mask):
+        return 0
+    lengths = [len(f"{role}\n{content}\n".encode()) for role, content in messages]
+    if not mask[-1]:
+        return sum(lengths)
+    replies = [place for place, message in enumerate(messages) if message.role == "assistant"]
+    n_kept = int((np.diff(mask, append=False) & mask).sum())
+    return sum(lengths[: replies[n_kept - 1] + 1]) - 1  # without the line end
 
 
 def _holds_conversations(texts: TextFiles, file: Path) -> bool:

@@ -208,7 +208,7 @@ def _samples(run: Run) -> Iterator[str]:
         yield f'<p class="faint">{len(shown)} of {len(samples):,} samples; all are in samples.txt</p>'
     for at in shown:
         step, text = samples[at]
-        is_open = " open" if at in (0, last // 2, last) else ""
+        is_open = " open" if at in (shown[0], shown[len(shown) // 2], shown[-1]) else ""
         yield f"<details{is_open}><summary>after step {step:,}</summary><pre>{_text(_cut(text))}</pre></details>"
 
 

@@ -35,7 +35,7 @@ class Overview:
     best: Metrics | None
     """The metrics of the evaluation with the lowest validation loss."""
     n_parameters: int | None
-    """How many numbers the newest checkpoint's model has; None without a checkpoint."""
+    """How many numbers the newest checkpoint's model has, its adapters among them; None without a checkpoint."""
     n_bytes: int
     """Room on the disk."""
 
@@ -65,7 +65,7 @@ class Overview:
             state=state,
             last=last,
             best=best,
-            n_parameters=_stored_parameters(run),
+            n_parameters=_stored_parameters(run, config),
             n_bytes=sum(_file_sizes(run.folder)),
         )
 
@@ -98,10 +98,15 @@ def table(runs: Sequence[Run]) -> str:
             seen.append(Overview.of(run))
         except (OnwardError, OSError) as error:
             broken.append(f"broken    {printable(str(run.folder))}: {printable(str(error))}")
-    seen.sort(key=lambda view: (view.best.validation_bits_per_byte or math.inf) if view.best else math.inf)
+    seen.sort(key=_bits_per_byte)
     heads = ["state", "steps", "bits/byte", "validation", "tokens", "time", "tokens/s", "parameters", "size", "run"]
     rows = [heads, *map(_cells, seen)] if seen else []
     return "\n".join([*aligned(rows, left=(0, len(heads) - 1)), *broken])
+
+
+def _bits_per_byte(view: Overview) -> float:
+    best = None if view.best is None else view.best.validation_bits_per_byte
+    return math.inf if best is None else best
 
 
 def _cells(view: Overview) -> list[str]:
@@ -228,12 +233,21 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield prefix + name, value
 
 
-def _stored_parameters(run: Run) -> int | None:
-    """How many numbers the newest checkpoint's model has, by the header of its file: no torch is loaded for that."""
+def _stored_parameters(run: Run, config: RunConfig) -> int | None:
+    """How many numbers the newest checkpoint's model has: its own or, of adapters, theirs and those of the base."""
     for folder in reversed(run.checkpoint_folders()):
-        with contextlib.suppress(OSError, SafetensorError), safe_open(folder / "model.safetensors", "numpy") as file:
-            return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+        files = [folder / "model.safetensors"]
+        if config.training.lora_rank:
+            files = [folder / "adapters.safetensors", run.base / "model.safetensors"]
+        with contextlib.suppress(OSError, SafetensorError):
+            return sum(map(_n_numbers, files))
     return None
+
+
+def _n_numbers(path: Path) -> int:
+    """How many numbers a file of weights has, by its header: no torch is loaded for that."""
+    with safe_open(path, "numpy") as file:
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
 
 
 def _file_sizes(folder: Path) -> Iterator[int]:
