@@ -2,7 +2,8 @@
 
 A run is killed (SIGKILL) after a random time, or at a write, an fsync or a rename on the way to a checkpoint, then
 resumed to its end; every second time it is killed once more on the way. The runs have dropout, gradient accumulation,
-and Muon or AdamW, in float32 or bfloat16, by turns. Run: python benchmarks/resume.py [--kills N] [--steps N]
+and Muon or AdamW, in float32 or bfloat16, compiled or not, by turns.
+Run: python benchmarks/resume.py [--kills N] [--steps N]
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # a process that has threads cannot be forked safely
+os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # and its compiler need not outlive one that is killed
 
 from rich.console import Console
 
@@ -38,6 +40,7 @@ KINDS = {
     "Muon, float32": ["training.optimizer=muon"],
     "AdamW, float32": ["training.optimizer=adamw"],
     "Muon, bfloat16": ["training.optimizer=muon", "training.dtype=bfloat16"],
+    "Muon, compiled": ["training.optimizer=muon", "training.dtype=float32", "training.compile=true"],
 }
 TINY = ["model.context_length=16", "model.dropout=0.1", "training.batch_size=4", "training.micro_batch_size=2"]
 
