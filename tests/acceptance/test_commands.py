@@ -269,6 +269,8 @@ def test_bad_run_folders(capsys: pytest.CaptureFixture[str]) -> None:
     assert "was begun with tokenizer = bpe, not words" in message
     message = fails(capsys, *TRAIN, "--steps", "3", "--set", "model.n_layers=3", "--resume")
     assert "was begun with n_layers = 2, not 3" in message
+    message = fails(capsys, *TRAIN, "--steps", "3", "--batch-tokens", "128", "--resume")
+    assert "was begun with batch_size = 4, not 2" in message
     message = fails(capsys, "train", "other.txt", "--out", "runs/book", "--resume")
     assert "was begun with texts = ['book.txt'], not ['other.txt']" in message
     assert "there is no run in runs/other to resume" in fails(capsys, *TRAIN, "--out", "runs/other", "--resume")

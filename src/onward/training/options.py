@@ -21,7 +21,8 @@ class TrainOptions:
     lora: int | None = None
     """With --from: learn low-rank adapters of this rank, and leave all weights as they are. [default: learn all]"""
     size: str | None = None
-    """Size of the model by its name, as `onward models` lists them. [default: small]"""
+    """Size of the model by its name, as `onward models` lists them. [default: small; with --minutes, what is worth the
+    time and the text]"""
     steps: int | None = None
     """Update the weights so many times."""
     tokens: int | None = None

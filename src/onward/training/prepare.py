@@ -27,10 +27,11 @@ from onward.training.calibrate import faster_dtype, fit_into
 from onward.training.config import BaseConfig, RunConfig, TokenizerKind, TrainingConfig
 from onward.training.memory import check_fits
 from onward.training.options import TrainOptions
-from onward.training.recipe import default_fine_tuning, default_training, most_steps, windows_at_once
-from onward.training.settings import Settings, gather_settings, same_model, steps_for
+from onward.training.recipe import DEFAULT_SIZE, default_fine_tuning, default_training, most_steps, windows_at_once
+from onward.training.settings import Settings, batch_for, gather_settings, same_model, steps_for
+from onward.training.size import choose_size
 from onward.training.speed import peak_flops
-from onward.training.token_files import Say, learn_tokens, write_conversations, write_texts
+from onward.training.token_files import Say, learn_tokens, n_bytes_of, split_texts, write_conversations, write_texts
 
 _UNKNOWN = 1000  # steps, as long as nobody has measured how many fit: enough for learning rates as in a real run
 
@@ -73,34 +74,41 @@ def prepare(run: Run, texts: Sequence[Path], options: TrainOptions, say: Say) ->
             say(f"{worth:,} steps are enough: beyond five epochs the text would be learned by heart (--steps insists)")
         config = dataclasses.replace(config, training=TrainingConfig(**values | {"steps": min(fitting, worth)}))
     config.save(run.config_file)
+    say(_describe_recipe(config, asked))
     say(_describe_training(config, text))
 
 
 def _from_nothing(run: Run, texts: Sequence[Path], asked: Settings, say: Say) -> tuple[RunConfig, dict[str, Any]]:
     """Tokenizer, token files, and the config of a new model, but for its type and its steps; and what was chosen."""
-    assert asked.size is not None
     if are_conversations(texts):
         raise ConfigError(
             "conversations teach a model to answer that can already write; name the model to go on from with --from"
         )
-    shape = {**PRESETS[asked.size], **asked.model}
+    shape = {**PRESETS[asked.size or DEFAULT_SIZE], **asked.model}
     # What makes no sense is refused before anything long begins.
     RunConfig(
         texts=[],
-        size=asked.size,
         model=from_dict(ModelConfig, {"vocab_size": 256, **shape}, "model settings"),
         training=from_dict(TrainingConfig, {"steps": _UNKNOWN, **asked.training}, "training settings"),
     )
     device = resolve_device(asked.training.get("device", "auto"))
-    tokenizer = learn_tokens(run, texts, asked, shape, say)
+    training, validation = split_texts(texts, say)
+    if (size := asked.size) is None:
+        assert asked.minutes is not None
+        size, reason = choose_size(n_bytes_of(training), asked.minutes, peak_flops(device, "float32"))
+        say(f"size: {reason} (--size overrides)")
+        shape = {**PRESETS[size], **asked.model}
+    tokenizer = learn_tokens(run, training, validation, asked, shape, say)
     n_tokens = len(read_token_file(run.training_tokens).tokens)
     model = from_dict(ModelConfig, {**shape, "vocab_size": tokenizer.vocab_size}, "model settings")
     values: dict[str, Any] = {"steps": _UNKNOWN, "threads": torch.get_num_threads()}
     values |= default_training(model, asked.training.get("optimizer", "muon"), n_tokens) | asked.training
+    if asked.batch_tokens is not None:
+        values |= batch_for(asked.batch_tokens, model.context_length)
     values["device"] = device
     config = RunConfig(
         texts=[str(path) for path in texts],
-        size=asked.size,
+        size=size,
         minutes=asked.minutes,
         tokenizer=asked.tokenizer,
         model=model,
@@ -170,8 +178,8 @@ def _kind_of(tokenizer: Tokenizer) -> TokenizerKind:
 
 def _describe_model(model: ModelConfig) -> str:
     return (
-        f"model: {model.n_layers} layers of width {model.d_model}, {model.n_heads} heads, "
-        f"context {model.context_length}"
+        f"model: {model.n_layers} layer{'s'[: model.n_layers != 1]} of width {model.d_model}, "
+        f"{model.n_heads} head{'s'[: model.n_heads != 1]}, context {model.context_length}"
     )
 
 
@@ -182,6 +190,17 @@ def _epoch_and_step(config: RunConfig, text: TokenFile) -> tuple[int, int]:
     return len(text.document_starts), config.training.batch_size
 
 
+def _describe_recipe(config: RunConfig, asked: Settings) -> str:
+    training = config.training
+    is_given = "batch_size" in asked.training or asked.batch_tokens is not None
+    batch = "as asked" if is_given else "by the length of the text"
+    rate = "as asked" if "learning_rate" in asked.training else "by the width of the model"
+    return (
+        f"recipe: {training.batch_size * config.window_length:,} tokens a step, {batch}; {training.optimizer} "
+        f"at a learning rate of {training.learning_rate:.3g}, {rate}; schedule {training.schedule}"
+    )
+
+
 def _describe_training(config: RunConfig, text: TokenFile) -> str:
     training = config.training
     epoch, step = _epoch_and_step(config, text)
@@ -189,6 +208,6 @@ def _describe_training(config: RunConfig, text: TokenFile) -> str:
     what = f"windows of {config.window_length} tokens" if text.loss_mask is None else "conversations"
     learned = f"adapters of rank {training.lora_rank}, " if training.lora_rank else ""
     return (
-        f"training: {learned}{training.steps:,} steps of {training.batch_size} {what} ({epochs:.1f} epochs), "
+        f"training: {learned}{training.steps:,} steps of {training.batch_size} {what} ({epochs:.2g} epochs), "
         f"{training.dtype} on {training.device}, {training.threads} thread{'s'[: training.threads != 1]}"
     )

@@ -15,7 +15,7 @@ DEFAULT_SIZE = "small"
 DEFAULT_MINUTES = 3.0
 
 # Beyond so many passes a model learns the text by heart: the loss on text that it has not seen rises again.
-_MOST_EPOCHS = 5
+MOST_EPOCHS = 5
 _FEWEST_STEPS = 256
 _MOST_TOKENS_A_STEP = 4096
 _SHORT = 8192
@@ -67,7 +67,7 @@ def default_training(model: ModelConfig, optimizer: str, n_tokens: int) -> dict[
 
     The learning rates fall with the root of the width, from those that were measured at 128 (docs/recipe.md).
     """
-    tokens_a_step = min(_MOST_EPOCHS * n_tokens / _FEWEST_STEPS, _MOST_TOKENS_A_STEP)
+    tokens_a_step = min(MOST_EPOCHS * n_tokens / _FEWEST_STEPS, _MOST_TOKENS_A_STEP)
     windows = max(tokens_a_step / model.context_length, 1)
     by_width = math.sqrt(128 / model.d_model)
     values: dict[str, Any] = {
@@ -94,7 +94,7 @@ def default_fine_tuning(
     """
     rate = _FINE_TUNING_RATE * math.sqrt(128 / model.d_model) * (_LORA_FACTOR if lora_rank else 1)
     rates = dict.fromkeys(("embed_learning_rate", "unembed_learning_rate", "vector_learning_rate"), rate)
-    tokens_a_step = min(_MOST_EPOCHS * epoch_tokens / _FEWEST_STEPS, _MOST_TOKENS_A_STEP)
+    tokens_a_step = min(MOST_EPOCHS * epoch_tokens / _FEWEST_STEPS, _MOST_TOKENS_A_STEP)
     return {
         "optimizer": optimizer,
         "learning_rate": 0.002 if optimizer == "muon" else rate,
@@ -121,4 +121,4 @@ def most_steps(n_tokens: int, tokens_a_step: int) -> int:
     >>> most_steps(n_tokens=500_000, tokens_a_step=4096)
     610
     """
-    return max(_MOST_EPOCHS * n_tokens // tokens_a_step, 1)
+    return max(MOST_EPOCHS * n_tokens // tokens_a_step, 1)

@@ -23,6 +23,7 @@ class Settings:
 
     texts: list[Path]
     size: str | None
+    """None: the model's own, of a run that goes on from one; else the one to be chosen for the time that is given."""
     base: Path | None
     fingerprint: str | None
     minutes: float | None
@@ -74,8 +75,10 @@ def gather_settings(options: TrainOptions) -> Settings:
     base = options.base or (Path(named.path) if named is not None else None)
     if base is None and training.get("lora_rank"):
         raise ConfigError("adapters are learned on a model that is there: name it with --from")
-    size: str = options.size or file.get("size", DEFAULT_SIZE)
-    if size not in PRESETS:
+    # A shape that is given in part completes the default size; where only the time is given, prepare chooses the size.
+    is_free = options.minutes is not None and model.keys() <= {"vocab_size"}
+    size: str | None = options.size or file.get("size", None if is_free else DEFAULT_SIZE)
+    if size is not None and size not in PRESETS:
         raise ConfigError(f"there is no size {size!r}; there are {', '.join(PRESETS)}")
     if base is not None:
         for name in ("size", "tokenizer", "vocab_size"):
@@ -84,8 +87,6 @@ def gather_settings(options: TrainOptions) -> Settings:
                     f"--{name.replace('_', '-')} {value} is for a model from nothing; a run that goes on has the model "
                     f"and the tokenizer of {base}"
                 )
-    elif options.batch_tokens is not None:
-        training |= _batch(options.batch_tokens, {**PRESETS[size], **model}["context_length"])
     texts = [Path(text) for text in file.get("texts", [])]
     given = {} if options.tokenizer is None else {"tokenizer": options.tokenizer}
     tokenizer = check(RunConfig, {"tokenizer": "bpe", **file, **given}, "settings", partial=True)["tokenizer"]
@@ -144,10 +145,10 @@ def steps_for(n_tokens: int, batch_size: int, context_length: int) -> int:
     return math.ceil(n_tokens / (batch_size * context_length))
 
 
-def _batch(n_tokens: int, context_length: int) -> dict[str, int]:
+def batch_for(n_tokens: int, context_length: int) -> dict[str, int]:
     """Windows of a step of about `n_tokens`, and how many at once, which divides them evenly.
 
-    >>> _batch(100_000, 256)
+    >>> batch_for(100_000, 256)
     {'batch_size': 384, 'micro_batch_size': 32}
     """
     windows = max(round(n_tokens / context_length), 1)

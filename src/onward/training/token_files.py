@@ -24,12 +24,24 @@ _LONGEST_WINDOW, _LONGEST_CONVERSATION = 512, 1024
 _WHOLE_LENGTH = 32
 
 
-def learn_tokens(run: Run, texts: Sequence[Path], asked: Settings, shape: dict[str, Any], say: Say) -> Tokenizer:
-    """Split the text, train the tokenizer on the training part alone, and write both parts as token files."""
+def split_texts(texts: Sequence[Path], say: Say) -> tuple[list[str], list[str]]:
+    """The documents of texts, to train on and for validation."""
     documents = read_documents(texts)
     training, validation = split_documents(documents)
-    n_bytes = sum(len(document.encode()) for document in training)
-    say(f"text: {n_bytes:,} bytes to train on, {len(documents)} document{'s'[: len(documents) != 1]}")
+    say(f"text: {n_bytes_of(training):,} bytes to train on, {len(documents)} document{'s'[: len(documents) != 1]}")
+    return training, validation
+
+
+def n_bytes_of(documents: Sequence[str]) -> int:
+    """Their length in UTF-8."""
+    return sum(len(document.encode()) for document in documents)
+
+
+def learn_tokens(
+    run: Run, training: list[str], validation: list[str], asked: Settings, shape: dict[str, Any], say: Say
+) -> Tokenizer:
+    """Train the tokenizer on the training part alone, and write both parts as token files."""
+    n_bytes = n_bytes_of(training)
     if n_bytes < shape["context_length"]:
         raise DataError(
             f"the training text has {n_bytes} bytes, fewer than the context's {shape['context_length']} tokens; "
@@ -99,7 +111,7 @@ def _write_tokens(path: Path, documents: Sequence[str], tokenizer: Tokenizer) ->
         encoded,
         end_token=_end_token(tokenizer),
         vocab_size=tokenizer.vocab_size,
-        n_bytes=sum(len(document.encode()) for document in documents),
+        n_bytes=n_bytes_of(documents),
     )
     return sum(len(tokens) for tokens in encoded)
 

@@ -19,7 +19,7 @@ from onward.training.config import RunConfig
 from onward.training.options import TrainOptions
 from onward.training.prepare import prepare
 from onward.training.progress import ProgressView
-from onward.training.settings import gather_settings, steps_for
+from onward.training.settings import batch_for, gather_settings, steps_for
 from onward.training.tensorboard import TensorBoardView, summary_writer
 from onward.training.trainer import Trainer
 
@@ -118,6 +118,8 @@ def _check_resumable(run: Run, texts: Sequence[Path], options: TrainOptions) -> 
     asked = {**settings.model, **settings.training, **given}
     if settings.tokens is not None:
         asked["steps"] = steps_for(settings.tokens, config.training.batch_size, config.window_length)
+    if settings.batch_tokens is not None and config.base is None:
+        asked |= batch_for(settings.batch_tokens, config.model.context_length)
     if settings.base is not None and (
         config.base is None or settings.base.resolve() != Path(config.base.path).resolve()
     ):
