@@ -4,15 +4,16 @@
 
 Three figures each, in tokens a second: reading a prompt of 512 tokens, and writing greedily after 128 tokens, one text
 alone and 16 together. The contestants take turns, and the median of the rounds counts; then a table says where
-onward's time goes, and what the machine could do at most. transformers comes with the [dev] extra; CTranslate2 takes
-part where it is installed (benchmarks/requirements.txt). Absent are llama-cpp-python, which has no wheel on PyPI, and
-openvino-genai and onnxruntime-genai, which need other packages to convert a GPT-2.
+onward's time goes, and what the machine could do at most. transformers comes with the [dev] extra; CTranslate2,
+llama.cpp, openvino-genai and onnxruntime take part where they are installed (benchmarks/requirements.txt).
+
+Threads that wait for work spin for some milliseconds, as all these libraries have it. The command `onward` lets them
+sleep; so does, for all but openvino and onnxruntime: OMP_WAIT_POLICY=PASSIVE python benchmarks/decode.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import statistics
 import tempfile
@@ -22,12 +23,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command `onward` does, before torch is imported
+# As they wait in a process that has one such library: in one that has many, libgomp would let them sleep at once.
+if os.environ.setdefault("OMP_WAIT_POLICY", "ACTIVE") == "ACTIVE":
+    os.environ.setdefault("GOMP_SPINCOUNT", "300000")
 
 import torch
 import transformers
+from peers.decoding import Contestant, float_types, peer_decoders, save_model
 from torch import Tensor
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 import onward
 from onward.generation.batch import Batch, Row
@@ -41,9 +44,6 @@ from onward.model.norm import LayerNorm
 PROMPT, LONG_PROMPT = 128, 512
 WORKLOADS = {"prefill 512": (LONG_PROMPT, 1, 0), "decode 1": (PROMPT, 1, 32), "decode 16": (PROMPT, 16, 16)}
 """What is timed: tokens in the prompt, texts, tokens that each text goes on for."""
-
-Contestant = Callable[[list[int], int, int], Iterator[list[int]]]
-"""prompt, texts, steps → the texts' next tokens: those after the prompt, then those of each step."""
 
 
 def onward_decoder(model: Decoder) -> Contestant:
@@ -62,91 +62,24 @@ def onward_decoder(model: Decoder) -> Contestant:
     return write
 
 
-def transformers_decoder(model: GPT2LMHeadModel) -> Contestant:
-    """A bare loop, which is quicker than its `generate`, over its default cache, quicker here than its static one."""
-
-    @torch.inference_mode()
-    def write(prompt: list[int], n_texts: int, n_steps: int) -> Iterator[list[int]]:
-        output = model(torch.tensor([prompt]), use_cache=True, logits_to_keep=1)
-        cache, logits = output.cache, output.logits.expand(n_texts, -1, -1)
-        cache.batch_repeat_interleave(n_texts)
-        for step in range(n_steps + 1):
-            tokens = logits[:, -1].argmax(dim=-1, keepdim=True)
-            yield tokens.flatten().tolist()
-            if step < n_steps:
-                logits = model(tokens, cache=cache, use_cache=True, logits_to_keep=1).logits
-
-    return write
-
-
-def ctranslate2_decoder(folder: Path, precision: str, threads: int) -> Contestant:
-    import ctranslate2
-
-    target = folder / f"ctranslate2-{precision}"
-    ctranslate2.converters.TransformersConverter(str(folder)).convert(str(target), quantization=precision)
-    generator = ctranslate2.Generator(str(target), device="cpu", compute_type=precision, intra_threads=threads)
-
-    def write(prompt: list[int], n_texts: int, n_steps: int) -> Iterator[list[int]]:
-        results = generator.generate_tokens(
-            [f"t{token}" for token in prompt], max_length=n_steps + 1, min_length=n_steps + 1
-        )
-        if n_texts == 1:
-            yield from ([result.token_id] for result in results)
-            return
-        # Several texts come back only when all are whole: the first token's time is taken on its own.
-        prompts = [[f"t{token}" for token in prompt]] * n_texts
-        for length in (1, n_steps + 1):
-            whole = generator.generate_batch(
-                prompts, max_length=length, min_length=length, include_prompt_in_result=False, sampling_topk=1
-            )
-            yield [result.sequences_ids[0][-1] for result in whole]
-
-    return write
-
-
 def make_contestants(folder: Path, threads: int) -> dict[str, Contestant]:
-    """The same weights for everyone: saved by transformers, read by the others."""
-    torch.manual_seed(1)
-    GPT2LMHeadModel(GPT2Config()).save_pretrained(folder)
-    save_word_tokenizer(folder, GPT2Config().vocab_size)
-    contestants: dict[str, Contestant] = {}
-    floats = ["float32"]
-    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        floats.append("bfloat16")
-    else:  # a prompt alone would take many times as long as in float32
+    if float_types() == ["float32"]:
         print("bfloat16 is absent: the processor has no instructions for it")
-    for dtype in (*floats, "int8"):
-        model = onward.load(folder, device="cpu", dtype=dtype, tokenizer=False)
-        contestants[f"onward {dtype}"] = onward_decoder(model)
-    for dtype in floats:
-        peer = GPT2LMHeadModel.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa").eval()
-        contestants[f"transformers {dtype}"] = transformers_decoder(peer)
-    if importlib.util.find_spec("ctranslate2"):
-        for precision in ("float32", "int8"):
-            contestants[f"ctranslate2 {precision}"] = ctranslate2_decoder(folder, precision, threads)
-    else:
-        print("ctranslate2 is absent: it is not installed")
-    return contestants
-
-
-def save_word_tokenizer(folder: Path, vocab_size: int) -> None:
-    """Tokens t0, t1, …: CTranslate2 converts no model without a tokenizer."""
-    from tokenizers import Tokenizer, models
-
-    words = Tokenizer(models.WordLevel({f"t{token}": token for token in range(vocab_size)}, unk_token="t0"))
-    last = f"t{vocab_size - 1}"
-    PreTrainedTokenizerFast(
-        tokenizer_object=words, unk_token="t0", bos_token=last, eos_token=last, pad_token=last
-    ).save_pretrained(folder)
+    save_model(folder)
+    contestants = {
+        f"onward {dtype}": onward_decoder(onward.load(folder, device="cpu", dtype=dtype, tokenizer=False))
+        for dtype in (*float_types(), "int8")
+    }
+    return contestants | peer_decoders(folder, threads)
 
 
 def rates(contestants: dict[str, Contestant], rounds: int) -> dict[str, dict[str, list[float]]]:
     """Tokens a second of every round, by workload and contestant."""
-    random = torch.Generator().manual_seed(1)
-    prompt = torch.randint(50_000, (LONG_PROMPT,), generator=random).tolist()
+    prompt = random_prompt(LONG_PROMPT, seed=1)
     measured: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in WORKLOADS}
-    for write in contestants.values():  # nobody's first time counts
-        list(write(prompt[:8], 1, 1))
+    for write in contestants.values():  # nobody's first time counts; some compile for each length of input
+        list(write(prompt, 1, 1))
+        list(write(prompt[:8], 16, 1))
     for round_ in range(1, rounds + 1):
         for name, write in contestants.items():
             print(f"  round {round_} of {rounds}  {name:<24}", end="", flush=True)
@@ -164,20 +97,27 @@ def rates(contestants: dict[str, Contestant], rounds: int) -> dict[str, dict[str
     return measured
 
 
+def random_prompt(length: int, seed: int) -> list[int]:
+    return torch.randint(50_000, (length,), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
 def check_agreement(contestants: dict[str, Contestant]) -> None:
     """In float32, all write the same."""
-    prompt = list(range(100, 120))
-    texts = {name: list(write(prompt, 1, 5)) for name, write in contestants.items() if name.endswith("float32")}
-    assert len({str(text) for text in texts.values()}) == 1, f"float32 texts differ: {texts}"
+    exact = {name: write for name, write in contestants.items() if name.endswith("float32")}
+    for seed in range(4):
+        prompt = random_prompt(20, seed)
+        texts = {name: list(write(prompt, 2, 3)) for name, write in exact.items()}
+        # Not all tell what lies between the first token and the last.
+        assert len({str((text[0], text[-1])) for text in texts.values()}) == 1, f"float32 texts differ: {texts}"
 
 
 def print_rates(measured: dict[str, dict[str, list[float]]]) -> None:
     for workload, by_name in measured.items():
         medians = {name: statistics.median(values) for name, values in by_name.items()}
-        best_peer = max(rate for name, rate in medians.items() if name.startswith("transformers"))
+        best_transformers = max(rate for name, rate in medians.items() if name.startswith("transformers"))
         print(f"\n{workload:<26}{'tokens/s':>10}{'to the best transformers':>28}")
         for name, median in medians.items():
-            print(f"  {name:<24}{median:>10.1f}{median / best_peer:>26.2f} x")
+            print(f"  {name:<24}{median:>10.1f}{median / best_transformers:>26.2f} x")
 
 
 class Parts:
@@ -279,7 +219,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    print(f"{options.threads} threads, torch {torch.__version__} ({torch.backends.cpu.get_cpu_capability()})")
+    print(f"{options.threads} threads, OMP_WAIT_POLICY={os.environ['OMP_WAIT_POLICY']}")
+    print(f"torch {torch.__version__} ({torch.backends.cpu.get_cpu_capability()})")
     with tempfile.TemporaryDirectory() as name:
         contestants = make_contestants(Path(name), options.threads)
         check_agreement(contestants)

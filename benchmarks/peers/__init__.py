@@ -1,4 +1,4 @@
-"""The tokenizers that onward's is measured against, each used in the fastest way that its documentation shows."""
+"""The peers that onward is measured against, each used in the fastest way that its documentation shows."""
 
 from importlib.util import find_spec
 
@@ -15,7 +15,7 @@ PEERS = {
     "toktok-rs": "toktok",
     "quicktok-v1": "quicktok",
 }
-"""What each is installed as: what it is imported as."""
+"""The tokenizers: what each is installed as, and what it is imported as."""
 
 TIKTOKEN_PATTERNS = {
     "gpt2": r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s""",
