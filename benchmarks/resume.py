@@ -58,10 +58,12 @@ def main() -> None:
         folder = Path(name)
         wholes = {kind: whole_run(folder / kind.replace(", ", "-"), KINDS[kind], asked.steps) for kind in KINDS}
         identical = 0
-        for number, kind in zip(range(asked.kills), itertools.cycle(KINDS), strict=False):
+        for number in range(asked.kills):
+            turn, place = divmod(number, len(KINDS))
+            kind = list(KINDS)[place]
             fresh, expected, seconds, n_events = wholes[kind]
-            if number % 2:
-                event = (number // 2 * n_events) // max(asked.kills // 2, 1) % n_events
+            if (turn + place) % 2:
+                event = number * n_events // asked.kills
                 killing, where = at_event(event), f"at write, fsync or rename {event} of {n_events}"
             else:
                 after = chance.uniform(0, seconds)
@@ -69,7 +71,7 @@ def main() -> None:
             run = folder / "run"
             shutil.copytree(fresh, run)
             killing(run)
-            if number % 4 >= 2:
+            if turn % 4 >= 2:
                 after_seconds(chance.uniform(0, seconds))(run)
                 where += ", and again"
             resumed = train(run)

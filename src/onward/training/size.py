@@ -11,14 +11,14 @@ SIZES = ("tiny", "small", "base")
 """The sizes to choose from, the smallest first: those of onward's own form."""
 
 # Tokens a parameter: a larger model learns more of each token, but sees fewer in the same time; see docs/recipe.md.
-_FEWEST = 1.0
+_FEWEST = 2.0
 # Of the speed in large matrix products, what a step with all that goes with it was measured to reach.
 _USED_SHARE = 0.35
 _BYTES_A_TOKEN = 2.0
 
 
 def choose_size(n_bytes: int, minutes: float, peak_flops: float) -> tuple[str, str]:
-    """The largest size that sees a token for each of its parameters, in the time and in five epochs of the text.
+    """The largest size that sees two tokens for each of its parameters, in the time and in five epochs of the text.
 
     Args:
         n_bytes: length of the training text.
@@ -31,7 +31,7 @@ def choose_size(n_bytes: int, minutes: float, peak_flops: float) -> tuple[str, s
     >>> choose_size(1_000_000, minutes=10, peak_flops=100e9)[0]
     'small'
     >>> print(choose_size(1_000_000, minutes=1, peak_flops=100e9)[1])
-    tiny sees about 14 tokens a parameter in 1 minute; small would see 0.39, fewer than 1
+    tiny sees about 14 tokens a parameter in 1 minute; small would see 0.39, fewer than 2
     """
     chosen, reason, limits = SIZES[0], "", ""
     for name in SIZES:
