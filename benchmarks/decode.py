@@ -7,8 +7,8 @@ alone and 16 together. The contestants take turns, and the median of the rounds 
 onward's time goes, and what the machine could do at most. transformers comes with the [dev] extra; CTranslate2,
 llama.cpp, openvino-genai and onnxruntime take part where they are installed (benchmarks/requirements.txt).
 
-Threads that wait for work spin for some milliseconds, as all these libraries have it. The command `onward` lets them
-sleep; so does, for all but openvino and onnxruntime: OMP_WAIT_POLICY=PASSIVE python benchmarks/decode.py.
+Threads that wait for work spin for some milliseconds, as all these libraries have it, and the command `onward` where
+nothing else runs. OMP_WAIT_POLICY=PASSIVE lets all but those of openvino and onnxruntime sleep.
 """
 
 from __future__ import annotations

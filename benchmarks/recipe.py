@@ -23,18 +23,21 @@ from torch import nn
 from onward.data.text import bundled_text
 from onward.model.linear import Linear
 from onward.run import Run
+from onward.training import muon
 from onward.training.config import RunConfig
 from onward.training.evaluate import evaluate
 from onward.training.options import TrainOptions
 from onward.training.prepare import prepare
 from onward.training.trainer import Trainer
 
+MOMENTUM = muon._MOMENTUM
 WHOLE = ["training.batch_size=16", "model.context_length=64", "training.threads=1", "training.dtype=float32"]
 ROWS: dict[str, list[str]] = {
     "the recipe": [],
     "half the learning rate of matrices": ["training.learning_rate=0.02"],
     "twice the learning rate of matrices": ["training.learning_rate=0.08"],
     "AdamW instead of Muon": ["training.optimizer=adamw"],
+    "Muon remembers longer: momentum 0.95": [],
     "no zeros at the end of each branch": [],
     "no norm of queries and keys": ["model.qk_norm=false"],
     "no norm of the embeddings": ["model.embed_norm=false"],
@@ -47,6 +50,7 @@ ROWS: dict[str, list[str]] = {
     "cosine": ["training.schedule=cosine"],
     "warmup, stable, decay": ["training.schedule=wsd", "training.cooldown=0.4"],
     "no weight decay": ["training.weight_decay=0.0"],
+    "five times the weight decay": ["training.weight_decay=0.1"],
     "no clipping": ["training.clip_norm=1000.0"],
     "half the batch": ["training.batch_size=8"],
     "twice the batch": ["training.batch_size=32"],
@@ -92,6 +96,7 @@ def measure(name: str, seed: int, steps: int) -> dict[str, Any]:
         options = TrainOptions(steps=steps, seed=seed, size="small", tokenizer="characters", set=[*WHOLE, *ROWS[name]])
         prepare(run, [bundled_text()], options, say=io.StringIO().write)
         trainer = Trainer(run, RunConfig.load(run.config_file))
+        muon._MOMENTUM = 0.95 if name.startswith("Muon remembers") else MOMENTUM
         if name == "no zeros at the end of each branch":
             fill(trainer.model, seed)
         seconds = []

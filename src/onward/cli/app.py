@@ -20,6 +20,7 @@ from onward.cli.show import show
 from onward.cli.tokenizer import app as tokenizer
 from onward.cli.train import train
 from onward.errors import OnwardError
+from onward.threads import choose_waiting
 
 app = App(
     name="onward",
@@ -52,9 +53,7 @@ app.command(tokenizer)
 def main() -> None:
     """Run the command; print what goes wrong in one line, and exit 1 (2 for a command that cannot be understood)."""
     console = Console(stderr=True)
-    # Threads that spin while they wait for each other make training several times slower as soon as anything else
-    # runs on the machine. OpenMP reads this when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    choose_waiting()
     # Leave as after Ctrl-C, so that nothing half-written stays.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:

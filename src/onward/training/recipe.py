@@ -75,6 +75,8 @@ def default_training(model: ModelConfig, optimizer: str, n_tokens: int) -> dict[
         "learning_rate": (0.003 if optimizer == "adamw" else 0.04) * by_width,
         "unembed_learning_rate": 0.012 * by_width,
     }
+    if optimizer == "muon":
+        values |= {"weight_decay": 0.02}
     if not model.embed_norm:
         values |= {"embed_learning_rate": 0.003 * by_width}
     return values
