@@ -6,18 +6,16 @@
 #include <memory>
 
 #include "floats.hpp"
+#include "products.hpp"
 
 namespace onward {
 namespace {
 
-// A turn of a thread: so many queries, which are the lanes of all vectors, so that nothing is ever
-// summed across a vector, and keys and values are read as they lie.
-constexpr std::size_t kQueries = 2 * kLanes;
+// A turn of a thread: so many queries, which are the columns of all products, so that keys and
+// values are read as they lie.
+constexpr std::size_t kQueries = kColumns;
 // Keys whose scores are held at a time; their values stay in the nearest cache.
 constexpr std::size_t kKeys = 48;
-// Rows a tile: 6 by 2 vectors of sums, 2 of queries and 1 of keys are nearly all registers there
-// are.
-constexpr std::size_t kTile = 6;
 constexpr float kHidden = -std::numeric_limits<float>::infinity();
 
 // A number of each query.
@@ -26,51 +24,6 @@ struct alignas(64) Queries {
 };
 
 ONWARD_INLINE Floats larger(Floats a, Floats b) { return a > b ? a : b; }
-
-// Keys as they lie, or values turned: a row for each of their numbers.
-struct Matrix {
-  const float* numbers;
-  std::size_t n_rows, n_columns, row_stride, column_stride;
-};
-
-// out = matrix queries for the first rows of a matrix; added to what `out` was times `fade`, if
-// any.
-template <std::size_t kRows>
-ONWARD_INLINE void tile(const Matrix& matrix, const Queries* queries, const Queries* fade,
-                        Queries* out) {
-  Floats left[kRows] = {}, right[kRows] = {};
-  for (std::size_t i = 0; i < matrix.n_columns; ++i) {
-    const float* column = matrix.numbers + i * matrix.column_stride;
-    const Floats left_queries = load(queries[i].of);
-    const Floats right_queries = load(queries[i].of + kLanes);
-#pragma GCC unroll 8
-    for (std::size_t r = 0; r < kRows; ++r) {
-      left[r] += column[r * matrix.row_stride] * left_queries;
-      right[r] += column[r * matrix.row_stride] * right_queries;
-    }
-  }
-#pragma GCC unroll 8
-  for (std::size_t r = 0; r < kRows; ++r) {
-    if (fade != nullptr) {
-      left[r] += load(out[r].of) * load(fade->of);
-      right[r] += load(out[r].of + kLanes) * load(fade->of + kLanes);
-    }
-    store(out[r].of, left[r]);
-    store(out[r].of + kLanes, right[r]);
-  }
-}
-
-template <std::size_t kRows>
-ONWARD_INLINE void multiply(Matrix matrix, const Queries* queries, const Queries* fade,
-                            Queries* out) {
-  for (; matrix.n_rows >= kRows; matrix.n_rows -= kRows, out += kRows) {
-    tile<kRows>(matrix, queries, fade, out);
-    matrix.numbers += kRows * matrix.row_stride;
-  }
-  if constexpr (kRows > 1) {
-    if (matrix.n_rows > 0) multiply<kRows - 1>(matrix, queries, fade, out);
-  }
-}
 
 // The softmax of what was seen so far (Milakov and Gimelshein, Online normalizer calculation for
 // softmax, 2018): when a larger score comes, what was summed under the old one fades.
@@ -117,18 +70,22 @@ ONWARD_EVERY_PROCESSOR void some_queries(const Attention& job, std::size_t batch
   for (std::size_t key = 0; key < n_keys; key += kKeys) {
     const std::size_t n_block = std::min(kKeys, n_keys - key);
     const Matrix keys = {job.k.at(batch, kv_head, key), n_block, job.d_head, job.k.pos_stride, 1};
-    multiply<kTile>(keys, q, nullptr, scores);
+    multiply(keys, q->of, kQueries, nullptr, scores->of, kQueries);
     for (std::size_t i = 0; job.is_causal && i < n_block; ++i) {
       if (key + i > position) std::fill_n(scores[i].of, key + i - position, kHidden);
     }
     softmax.weigh(scores, n_block);
     const Matrix values = {job.v.at(batch, kv_head, key), job.d_value, n_block, 1,
                            job.v.pos_stride};
-    multiply<kTile>(values, scores, &softmax.fade, z);
+    multiply(values, scores->of, kQueries, softmax.fade.of, z->of, kQueries);
   }
   for (std::size_t i = 0; i < n; ++i) {
     float* out = job.z.at(batch, head, first + i);
     for (std::size_t d = 0; d < job.d_value; ++d) out[d] = z[d].of[i] / softmax.sum.of[i];
+    if (job.log_sum != nullptr) {
+      job.log_sum[(batch * job.n_heads + head) * job.n_queries + first + i] =
+          softmax.largest.of[i] + std::log2(softmax.sum.of[i]);
+    }
   }
 }
 

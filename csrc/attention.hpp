@@ -20,6 +20,9 @@ struct Heads {
 struct Attention {
   Heads<const float> q, k, v;
   Heads<float> z;
+  // For the way back, of each query: the logarithm to base 2 of the sum of its exponentials, by
+  // batch, head and position; nullptr: not wanted.
+  float* log_sum;
   std::size_t n_batch, n_heads, n_kv_heads, n_queries, n_keys, d_head, d_value;
   bool is_causal;  // the queries are the last of the positions, and see no key after their own
 };
@@ -27,5 +30,18 @@ struct Attention {
 // A vector of `z` is the same, bit for bit, whatever others it shares a call with. Uses OpenMP's
 // threads, which are torch's where torch was loaded first.
 void attention(const Attention& job);
+
+// The way back: what it took and gave, the gradient of z, and where those of q, k and v go.
+struct AttentionGradient {
+  Heads<const float> q, k, v, z, z_gradient;
+  const float* log_sum;
+  Heads<float> q_gradient, k_gradient, v_gradient;
+  std::size_t n_batch, n_heads, n_kv_heads, n_queries, n_keys, d_head, d_value;
+  bool is_causal;
+};
+
+// The weights are made anew from q, k and log_sum (Dao et al., FlashAttention, 2022). The sums are
+// made in the same order on any number of threads.
+void attention_gradient(const AttentionGradient& job);
 
 }  // namespace onward

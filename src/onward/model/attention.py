@@ -61,7 +61,8 @@ class Attention(nn.Module):
         q, k, v = self.hook_q(q, shared.hooks), self.hook_k(k, shared.hooks), self.hook_v(v, shared.hooks)
         if shared.kv_cache is not None:
             k, v = shared.kv_cache.extend(self.layer, k, v)
-        z = self.explicit(q, k, v, shared) if self._is_explicit(q, k, shared) else self.fused(q, k, v, shared)
+        attend = self.explicit if self._is_explicit(q, k, v, shared) else self.fused
+        z = attend(q, k, v, shared)
         z = self.hook_z(z, shared.hooks)
         return self.hook_out(self.o_proj(z.transpose(1, 2).flatten(2)), shared.hooks)
 
@@ -74,8 +75,7 @@ class Attention(nn.Module):
     ) -> Float[Tensor, "batch head q_pos d_value"]:
         """Softmax(q k^T / sqrt(d_head)) v, without ever holding the pattern."""
         visible = shared.visible_to_last(q.shape[2])
-        # With a single query, the kernel is no quicker than torch.
-        if visible is None and q.shape[2] > 1 and all(map(kernels.suits_kernels, (q, k, v))):
+        if _suits_kernel(q, k, v, shared):
             return kernels.attention(q, k, v, self.is_causal)
         return F.scaled_dot_product_attention(
             q,
@@ -107,13 +107,19 @@ class Attention(nn.Module):
             pattern = pattern.masked_fill(~given.any(dim=-1, keepdim=True), 0.0)
         return self.hook_pattern(pattern, shared.hooks).to(v.dtype) @ v
 
-    def _is_explicit(self, q: Tensor, k: Tensor, shared: Pass) -> bool:
+    def _is_explicit(self, q: Tensor, k: Tensor, v: Tensor, shared: Pass) -> bool:
         """Whether scores and pattern are made one by one: where they are watched, and where that is faster."""
         hooks = shared.hooks
         if hooks is not None and (hooks.wants(self.hook_scores.name) or hooks.wants(self.hook_pattern.name)):
             return True
-        # On a CPU, a training step with the fused kernel, whose backward pass is slow, takes 1.2 to 1.3 times as long.
-        return q.requires_grad and q.device.type == "cpu" and k.shape[2] <= LONGEST_EXPLICIT
+        # On a CPU, torch's fused kernel, whose backward pass is slow, makes a training step 1.2 to 1.3 times as long.
+        is_short = q.requires_grad and q.is_cpu and k.shape[2] <= LONGEST_EXPLICIT
+        return is_short and not _suits_kernel(q, k, v, shared)
+
+
+def _suits_kernel(q: Tensor, k: Tensor, v: Tensor, shared: Pass) -> bool:
+    # With a single query, the kernel is no quicker than torch.
+    return shared.visible is None and q.shape[2] > 1 and kernels.suits_kernels(q, k, v)
 
 
 def _split_heads(projected: Float[Tensor, "batch pos width"], n_heads: int) -> Float[Tensor, "batch head pos size"]:

@@ -152,7 +152,7 @@ class Int8Linear(Int8Weight):
     def forward(self, x: Float[Tensor, "*axes in"]) -> Float[Tensor, "*axes out"]:
         """`x weight^T + bias`, by the kernel of csrc/int8_linear.cpp, which widens the weights on their way."""
         panels, scale, bias = self.panels, self.scale, self.bias  # once: a module's attributes are slow to find
-        if not (suits_kernels(x) and scale.dtype == torch.float32):
+        if x.requires_grad or not (suits_kernels(x) and scale.dtype == torch.float32):
             return self.widened(x)
         x = x.contiguous()
         out = x.new_empty(*x.shape[:-1], self.n_out)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -24,25 +22,7 @@ def gelu(pre: Tensor) -> Tensor:
 
 def relu_squared(pre: Tensor) -> Tensor:
     """The square of the rectified input (So et al., Primer, 2021)."""
-    return _ReluSquared.apply(pre) if pre.requires_grad else F.relu(pre).square()  # type: ignore[no-untyped-call]
-
-
-class _ReluSquared(torch.autograd.Function):
-    """The square's derivative is 0 where the rectified input is, so one product does for both steps back.
-
-    torch's own way back from `F.relu(pre).square()` takes four passes over memory in place of two.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, pre: Tensor) -> Tensor:
-        rectified = F.relu(pre)
-        ctx.save_for_backward(rectified)
-        return rectified.square()
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        (rectified,) = ctx.saved_tensors
-        return (gradient * rectified).mul_(2)
+    return kernels.relu_squared(pre) if kernels.suits_kernels(pre) else F.relu(pre).square()
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": gelu, "relu_squared": relu_squared}

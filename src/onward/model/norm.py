@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from onward.model import kernels
 from onward.model.config import ModelConfig
 
 
@@ -42,7 +43,10 @@ class RMSNorm(nn.Module):
 
     def forward(self, vectors: Float[Tensor, "*axes size"]) -> Float[Tensor, "*axes size"]:
         """Norm each vector along the last axis."""
-        return F.rms_norm(vectors, (self.size,), self.weight, self.epsilon)
+        if not kernels.suits_kernels(vectors):
+            return F.rms_norm(vectors, (self.size,), self.weight, self.epsilon)
+        normed = kernels.rms_norm(vectors, self.epsilon)
+        return normed if self.weight is None else normed * self.weight
 
 
 def make_norm(config: ModelConfig, size: int) -> LayerNorm | RMSNorm:

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from onward.model import kernels
 from onward.model.config import ModelConfig, RotaryScaling
 
 
@@ -69,9 +70,11 @@ class Rotation:
 
     def __call__(self, heads: Float[Tensor, "batch head last d_head"]) -> Float[Tensor, "batch head last d_head"]:
         """Turn queries or keys, of all positions or of the last ones."""
-        first, second = heads.chunk(2, dim=-1)
         n_last = heads.shape[2]
         cos, sin = self.cos[:, :, -n_last:].to(heads.dtype), self.sin[:, :, -n_last:].to(heads.dtype)
+        if kernels.suits_kernels(heads):
+            return kernels.rotate(heads, cos, sin)
+        first, second = heads.chunk(2, dim=-1)
         return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
 
 
