@@ -89,6 +89,8 @@ def transformers(size: Size) -> Step:
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
+        bos_token_id=None,
+        eos_token_id=None,
         use_cache=False,
     )
     model = GPT2LMHeadModel(config).train()
@@ -147,7 +149,8 @@ def onward(size: Size, *settings: str) -> Step:
     with tempfile.TemporaryDirectory() as name:
         run, text = Run(Path(name) / "run"), Path(name) / "text.txt"
         run.folder.mkdir()
-        text.write_text(" ".join(f"w{number}" for number in range(size.vocab_size - 2)) * 2, encoding="utf-8")
+        words = [f"w{number}" for number in range(size.vocab_size - 2)]  # beside the end and the unknown word
+        text.write_text(" ".join(words * (2 + 100_000 // len(words))), encoding="utf-8")
         options = TrainOptions(steps=1000, size="gpt2", tokenizer="words", vocab_size=size.vocab_size, set=asked)
         prepare(run, [text], options, say=io.StringIO().write)
         trainer = Trainer(run, RunConfig.load(run.config_file))
