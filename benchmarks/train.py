@@ -8,22 +8,19 @@ not count; of the others, the median does. The machine's peak is the best produc
 contestant and after it. The share of it counts what the model's products need (6 operations for each weight of a
 matrix and token, and 12 for each number of a query and key), whatever was computed.
 
-litgpt takes part where it is installed (benchmarks/requirements.txt).
+Threads that wait for work spin, as torch has it, and the command `onward` where nothing else runs. litgpt takes part where it is installed (benchmarks/requirements.txt).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
 import time
 from importlib.util import find_spec
 from typing import Any
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command `onward` does, before torch is imported
 
 import torch
 from peers.trainers import CONTESTANTS, SIZES, has_bfloat16
