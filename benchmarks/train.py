@@ -8,7 +8,8 @@ not count; of the others, the median does. The machine's peak is the best produc
 contestant and after it. The share of it counts what the model's products need (6 operations for each weight of a
 matrix and token, and 12 for each number of a query and key), whatever was computed.
 
-Threads that wait for work spin, as torch has it, and the command `onward` where nothing else runs. litgpt takes part where it is installed (benchmarks/requirements.txt).
+Threads that wait for work spin, as torch has it, and the command `onward` where nothing else runs. litgpt takes part
+where it is installed (benchmarks/requirements.txt).
 """
 
 from __future__ import annotations
