@@ -105,10 +105,10 @@ def print_worth(tokens: int, by_name: dict[str, dict[str, Any]]) -> None:
         print(f"  compiling takes {cost:.0f} s and saves {1000 * saved:.0f} ms a step: it pays after {after}")
     if muon := by_name.get("onward, Muon"):
         added = muon["seconds"] - eager["seconds"]
-        many = 9 * added / eager["seconds"] * tokens
+        many = 10 * added / eager["seconds"] * tokens
         print(
             f"  Muon adds {1000 * added:.0f} ms a step, {added / eager['seconds']:.0%} at {tokens:,} tokens a step, "
-            f"and would add a tenth to steps of {max(many / 0.9, 0):,.0f} tokens"
+            f"and would add a tenth to steps of {max(many, 0):,.0f} tokens"
         )
 
 
