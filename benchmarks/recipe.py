@@ -1,14 +1,18 @@
 """What each part of the recipe is worth: the same run with one thing changed, at equal steps, and the time of a step.
 
-On Shakespeare's characters at 0.8 M parameters; the loss is that of the last tenth of the text, in windows.
+At 0.8 M parameters on Shakespeare's characters; at 10 M and 40 M on the tokens of a text that you give, a hundred
+megabytes or more. The loss is that of text set aside, in windows: all of Shakespeare's, or the first 65,536 tokens.
+
 A row that is in the output file already is kept, so that a run which was stopped goes on. Loss at equal steps does not
 depend on what else the machine does; the processor's seconds of a step do, a little.
-Run: python benchmarks/recipe.py [--out runs/recipe.jsonl] [--steps N] [--seeds 1 2] [--rows NAME …]
+Run: python benchmarks/recipe.py [--scale 10M --text FILE] [--out runs/recipe.jsonl] [--steps N] [--seeds 1 2]
+[--rows NAME …]
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import io
 import json
 import statistics
@@ -31,11 +35,19 @@ from onward.training.prepare import prepare
 from onward.training.trainer import Trainer
 
 MOMENTUM = muon._MOMENTUM
-WHOLE = ["training.batch_size=16", "model.context_length=64", "training.threads=1", "training.dtype=float32"]
+WHOLE = ["training.threads=1", "training.dtype=float32"]
+SCALES = {
+    "0.8M": ("small", "characters", ["training.batch_size=16", "model.context_length=64"]),
+    "10M": ("base", "bpe", ["training.batch_size=8"]),
+    "40M": ("base", "bpe", ["training.batch_size=8", "model.n_layers=8", "model.d_model=640", "model.n_heads=10"]),
+}
+"""Size, tokenizer and settings of all rows."""
+
+EVALUATION_TOKENS = 65_536
 ROWS: dict[str, list[str]] = {
     "the recipe": [],
-    "half the learning rate of matrices": ["training.learning_rate=0.02"],
-    "twice the learning rate of matrices": ["training.learning_rate=0.08"],
+    "half the learning rate of matrices": [],
+    "twice the learning rate of matrices": [],
     "AdamW instead of Muon": ["training.optimizer=adamw"],
     "Muon remembers longer: momentum 0.95": [],
     "no zeros at the end of each branch": [],
@@ -57,10 +69,15 @@ ROWS: dict[str, list[str]] = {
 }
 """What is changed, by the name of the row."""
 
+LEARNING_RATES = {"half the learning rate of matrices": 0.5, "twice the learning rate of matrices": 2.0}
+"""What the learning rate is multiplied by, in these rows."""
+
 
 def main() -> None:
     """Measure the rows that are missing, and print all."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scale", default="0.8M", choices=list(SCALES))
+    parser.add_argument("--text", type=Path, default=bundled_text())
     parser.add_argument("--out", type=Path, default=Path("runs/recipe.jsonl"))
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
@@ -69,11 +86,11 @@ def main() -> None:
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     lines = asked.out.read_text(encoding="utf-8").splitlines() if asked.out.exists() else []
     found = [json.loads(line) for line in lines]
-    measured = {(row["name"], row["seed"], row["steps"]): row for row in found}
+    measured = {(row["name"], row["seed"], row["steps"]): row for row in found if row["scale"] == asked.scale}
     for seed in asked.seeds:
         for name in asked.rows:
             if (name, seed, asked.steps) not in measured:
-                row = measure(name, seed, asked.steps)
+                row = measure(asked.scale, asked.text, name, seed, asked.steps)
                 measured[name, seed, asked.steps] = row
                 with asked.out.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(row) + "\n")
@@ -89,13 +106,18 @@ def main() -> None:
         print(f"{name:38}{statistics.mean(losses):8.4f}{change:+9.4f}{spread:8.4f}{milliseconds:11.0f}")
 
 
-def measure(name: str, seed: int, steps: int) -> dict[str, Any]:
+def measure(scale: str, text: Path, name: str, seed: int, steps: int) -> dict[str, Any]:
     """Train one row, and say its loss and the processor's milliseconds of a step, the lower quartile."""
     with tempfile.TemporaryDirectory() as folder:
         run = Run(folder)
-        options = TrainOptions(steps=steps, seed=seed, size="small", tokenizer="characters", set=[*WHOLE, *ROWS[name]])
-        prepare(run, [bundled_text()], options, say=io.StringIO().write)
-        trainer = Trainer(run, RunConfig.load(run.config_file))
+        size, tokenizer, settings = SCALES[scale]
+        given = [*WHOLE, *settings, *ROWS[name]]
+        options = TrainOptions(steps=steps, seed=seed, size=size, tokenizer=tokenizer, set=given)
+        prepare(run, [text], options, say=io.StringIO().write)
+        config = RunConfig.load(run.config_file)
+        learning_rate = config.training.learning_rate * LEARNING_RATES.get(name, 1.0)
+        training = dataclasses.replace(config.training, learning_rate=learning_rate)
+        trainer = Trainer(run, dataclasses.replace(config, training=training))
         muon._MOMENTUM = 0.95 if name.startswith("Muon remembers") else MOMENTUM
         if name == "no zeros at the end of each branch":
             fill(trainer.model, seed)
@@ -104,9 +126,10 @@ def measure(name: str, seed: int, steps: int) -> dict[str, Any]:
             began = time.process_time()
             trainer.step()
             seconds.append(time.process_time() - began)
-        loss = evaluate(trainer.model, trainer.validation_text).loss
+        most_tokens = None if scale == "0.8M" else EVALUATION_TOKENS
+        loss = evaluate(trainer.model, trainer.validation_text, most_tokens=most_tokens).loss
     quick = sorted(seconds)[len(seconds) // 4]
-    return {"name": name, "seed": seed, "steps": steps, "loss": loss, "milliseconds": 1000 * quick}
+    return {"scale": scale, "name": name, "seed": seed, "steps": steps, "loss": loss, "milliseconds": 1000 * quick}
 
 
 @torch.no_grad()
