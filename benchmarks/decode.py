@@ -14,6 +14,7 @@ nothing else runs. OMP_WAIT_POLICY=PASSIVE lets all but those of openvino and on
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import statistics
 import tempfile
@@ -217,6 +218,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    logging.disable(logging.INFO)  # converters say much
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     print(f"{options.threads} threads, OMP_WAIT_POLICY={os.environ['OMP_WAIT_POLICY']}")

@@ -3,7 +3,8 @@
 Every run is a process of its own, and its clock begins with it: imports, tokenizer, every step and what is written
 count; nanoGPT's evaluations do not, nor does it save anything. onward's clock ends when the checkpoint stands whole on
 the disk; what follows is the curve's picture. One evaluator measures both, on the last tenth of the text in windows of
-64 characters. nanoGPT also gets its schedule shortened to onward's budget, at its best learning rate of three.
+64 characters. nanoGPT also gets its schedule shortened to the time in which onward reached the target, at its best
+learning rate of three.
 
 Where other work runs beside, --one-thread counts the processor's seconds, which that work does not lengthen much.
 
@@ -36,7 +37,7 @@ def main() -> None:
     """Print every run as it ends, then when each reached the target."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--steps", type=int, nargs="+", default=[100, 150, 200, 400])
+    parser.add_argument("--steps", type=int, nargs="+", default=[100, 150, 175, 400, 1200])
     parser.add_argument("--peer-steps", type=int, default=2000)
     parser.add_argument("--learning-rates", type=float, nargs="*", default=[1e-3, 2e-3, 4e-3], help="of the short peer")
     parser.add_argument("--set", action="append", default=[], help="a setting of onward's runs")
@@ -51,8 +52,9 @@ def main() -> None:
         curves[f"onward, seed {seed}"] = onward
         curves[f"nanoGPT, seed {seed}"] = peer = run_peer(asked.peer_steps, 1e-3, seed)
         seconds_a_step = peer[-1][0] / asked.peer_steps
+        budget = next((seconds for seconds, loss in onward if loss <= TARGET), onward[-1][0])
         for learning_rate in asked.learning_rates if seed == asked.seeds[0] else ():
-            steps = max(round(onward[-1][0] / seconds_a_step), 20)
+            steps = max(round(budget / seconds_a_step), 20)
             curves[f"nanoGPT, {steps} steps, learning rate {learning_rate}"] = run_peer(steps, learning_rate, seed)
     print(f"\n{'':48} seconds to {TARGET}   last")
     for name, curve in curves.items():

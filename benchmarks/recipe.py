@@ -66,6 +66,7 @@ ROWS: dict[str, list[str]] = {
     "no clipping": ["training.clip_norm=1000.0"],
     "half the batch": ["training.batch_size=8"],
     "twice the batch": ["training.batch_size=32"],
+    "products in bfloat16": ["training.dtype=bfloat16"],
 }
 """What is changed, by the name of the row."""
 
