@@ -51,6 +51,7 @@ ROWS: dict[str, list[str]] = {
     "AdamW instead of Muon": ["training.optimizer=adamw"],
     "Muon remembers longer: momentum 0.95": [],
     "no zeros at the end of each branch": [],
+    "no zeros in the unembedding": [],
     "no norm of queries and keys": ["model.qk_norm=false"],
     "no norm of the embeddings": ["model.embed_norm=false"],
     "GELU": ["model.activation=gelu"],
@@ -69,6 +70,12 @@ ROWS: dict[str, list[str]] = {
     "products in bfloat16": ["training.dtype=bfloat16"],
 }
 """What is changed, by the name of the row."""
+
+FILLED = {
+    "no zeros at the end of each branch": ("o_proj", "down_proj"),
+    "no zeros in the unembedding": ("unembed",),
+}
+"""The layers that begin with the random weights of the others, in these rows, rather than with zeros."""
 
 LEARNING_RATES = {"half the learning rate of matrices": 0.5, "twice the learning rate of matrices": 2.0}
 """What the learning rate is multiplied by, in these rows."""
@@ -120,8 +127,7 @@ def measure(scale: str, text: Path, name: str, seed: int, steps: int) -> dict[st
         training = dataclasses.replace(config.training, learning_rate=learning_rate)
         trainer = Trainer(run, dataclasses.replace(config, training=training))
         muon._MOMENTUM = 0.95 if name.startswith("Muon remembers") else MOMENTUM
-        if name == "no zeros at the end of each branch":
-            fill(trainer.model, seed)
+        fill(trainer.model, FILLED.get(name, ()), seed)
         seconds = []
         for _ in range(steps):
             began = time.process_time()
@@ -134,11 +140,11 @@ def measure(scale: str, text: Path, name: str, seed: int, steps: int) -> dict[st
 
 
 @torch.no_grad()
-def fill(model: nn.Module, seed: int) -> None:
-    """Give the layers that begin at zero the random weights of the others."""
+def fill(model: nn.Module, names: tuple[str, ...], seed: int) -> None:
+    """Give the linear layers of these names, which begin at zero, the random weights of the others."""
     random = torch.Generator().manual_seed(seed)
-    for module in model.modules():
-        if isinstance(module, Linear) and not module.weight.any():
+    for name, module in model.named_modules():
+        if isinstance(module, Linear) and name.split(".")[-1] in names:
             nn.init.normal_(module.weight, std=0.5 * module.in_features**-0.5, generator=random)
 
 

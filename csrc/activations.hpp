@@ -17,4 +17,9 @@ void gelu_gradient(const float* x, const float* gradient, float* out, std::size_
 void relu_squared(const float* x, float* out, std::size_t n);
 void relu_squared_gradient(const float* x, const float* gradient, float* out, std::size_t n);
 
+// What a gate lets through: up gate / (1 + e^-gate).
+void swiglu(const float* gate, const float* up, float* out, std::size_t n);
+void swiglu_gradient(const float* gate, const float* up, const float* gradient,
+                     float* gate_gradient, float* up_gradient, std::size_t n);
+
 }  // namespace onward

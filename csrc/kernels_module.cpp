@@ -52,6 +52,22 @@ void define_elementwise(nb::module_& module) {
   define("relu_squared", onward::relu_squared);
   define_gradient("gelu_gradient", onward::gelu_gradient);
   define_gradient("relu_squared_gradient", onward::relu_squared_gradient);
+  module.def(
+      "swiglu",
+      [](std::uintptr_t gate, std::uintptr_t up, std::uintptr_t out, std::size_t n) {
+        onward::swiglu(floats<const float>(gate), floats<const float>(up), floats<float>(out), n);
+      },
+      "gate"_a, "up"_a, "out"_a, "n"_a, nb::call_guard<nb::gil_scoped_release>());
+  module.def(
+      "swiglu_gradient",
+      [](std::uintptr_t gate, std::uintptr_t up, std::uintptr_t gradient,
+         std::uintptr_t gate_gradient, std::uintptr_t up_gradient, std::size_t n) {
+        onward::swiglu_gradient(floats<const float>(gate), floats<const float>(up),
+                                floats<const float>(gradient), floats<float>(gate_gradient),
+                                floats<float>(up_gradient), n);
+      },
+      "gate"_a, "up"_a, "gradient"_a, "gate_gradient"_a, "up_gradient"_a, "n"_a,
+      nb::call_guard<nb::gil_scoped_release>());
 }
 
 void define_vectors(nb::module_& module) {

@@ -27,7 +27,7 @@ def load(path: str | Path, *, device: str = "auto", dtype: str = "auto", tokeniz
 
     Args:
         path: a run folder, a checkpoint in it, or any folder with config.json and model.safetensors, of ours or of
-            Hugging Face's (gpt2, llama, nanochat); or a GGUF file (gpt2, llama).
+            Hugging Face's (gpt2, llama, qwen3, nanochat); or a GGUF file (gpt2, llama).
         device: where the weights go: cpu, cuda or mps; auto: the fastest that there is.
         dtype: what the weights are kept in: float32, bfloat16, or int8, the fastest (docs/speed.md says what each
             costs); auto: float32, which holds them exactly, however they were saved.

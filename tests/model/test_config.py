@@ -53,7 +53,7 @@ def test_an_old_config_makes_the_model_that_it_made(tmp_path: Path, changes: dic
     write_toml(tmp_path / "run.toml", OLD | changes)
     config = from_dict(ModelConfig, read_toml(tmp_path / "run.toml"), "run.toml")
     if not changes:
-        assert config == ModelConfig(**SIZES)
+        assert config == ModelConfig(**SIZES, activation="relu_squared")  # the default of that time
     model = Decoder(config)
     initialise(model, seed=1)
     others = [weight.detach() for name, weight in model.named_parameters() if name != "unembed.weight"]

@@ -94,6 +94,18 @@ THEIRS = {
             },
         }.items()
     },
+    "qwen3": transformers.Qwen3Config(
+        vocab_size=300,
+        max_position_embeddings=64,
+        hidden_size=24,
+        intermediate_size=40,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=10,
+        tie_word_embeddings=True,
+        rope_parameters={"rope_type": "default", "rope_theta": 100.0},
+    ),
     "nanochat": transformers.NanoChatConfig(
         vocab_size=300,
         max_position_embeddings=64,
@@ -124,8 +136,12 @@ def test_what_transformers_writes(tmp_path: Path, name: str) -> None:
 
 
 OURS = {
-    "the default": (SIZES, "nanochat"),
-    "the default, grouped, tied": ({**SIZES, "n_kv_heads": 2, "tied_embeddings": True}, "nanochat"),
+    "the default": (SIZES, "qwen3"),
+    "the default, grouped, tied": ({**SIZES, "n_kv_heads": 2, "tied_embeddings": True}, "qwen3"),
+    "the default with gains": ({**SIZES, "norm": "rms_gain", "d_head": 10}, "qwen3"),
+    "the default without qk_norm": ({**SIZES, "qk_norm": False}, "llama"),
+    "the default, relu_squared": ({**SIZES, "activation": "relu_squared"}, "nanochat"),
+    "the default, relu_squared, tied": ({**SIZES, "activation": "relu_squared", "tied_embeddings": True}, "nanochat"),
     "the default, relu": ({**SIZES, "activation": "relu", "norm_epsilon": 0.1, "d_mlp": 50}, "nanochat"),
     "gpt2": ({**SIZES, **GPT2}, "gpt2"),
     "gpt2 without biases": ({**SIZES, **GPT2, "bias": False, "tied_embeddings": False}, "gpt2"),
@@ -156,7 +172,7 @@ def test_what_we_write(tmp_path: Path, name: str) -> None:
         for field in dataclasses.fields(ModelConfig)
         if getattr(again.config, field.name) != getattr(model.config, field.name)
     }
-    assert changed <= {"bias", "norm", "positions"}
+    assert changed <= {"bias", "norm", "positions", "embed_norm", "tied_embeddings"}
 
 
 def test_tokenizer_and_ids(tmp_path: Path, tiny_model: Decoder) -> None:
@@ -263,7 +279,7 @@ def test_shards(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "mamba"}, "model_type is 'mamba'; onward reads gpt2, llama, nanochat"),
+        ({"model_type": "mamba"}, "model_type is 'mamba'; onward reads gpt2, llama, qwen3, nanochat"),
         ({"activation_function": "gelu"}, "activation_function is 'gelu'; of gpt2, onward has gelu_new"),
         ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx is True"),
         ({"scale_attn_weights": False}, "scale_attn_weights is False"),
@@ -319,7 +335,7 @@ def test_older_ways_to_say_rotary_scaling() -> None:
 
 def test_models_that_no_architecture_is(tmp_path: Path, tiny_model: Decoder) -> None:
     config = ModelConfig(**SIZES, d_value=12, window=8, norm_order="post")
-    with pytest.raises(ConfigError, match="nanochat has no d_value = 12, norm_order = post, window = 8"):
+    with pytest.raises(ConfigError, match="qwen3 has no d_value = 12, norm_order = post, window = 8"):
         config_to_huggingface(config)
     with pytest.raises(ConfigError, match="d_model is not a multiple of n_heads"):
         config_to_huggingface(ModelConfig(**{**SIZES, "n_heads": 5, "d_head": 4}))

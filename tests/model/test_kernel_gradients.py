@@ -132,6 +132,26 @@ def test_activations_at_the_ends_and_in_any_layout(name: str) -> None:
         assert x.grad.isnan().all() or infinite == torch.inf
 
 
+@given(n=st.integers(0, 40), scale=st.sampled_from([1e-30, 1e-3, 1.0, 5.0, 1e3]), seed=st.integers(0, 1000))
+def test_swiglu(n: int, scale: float, seed: int) -> None:
+    inputs = [normal(n, seed=seed) * scale, normal(n, seed=seed + 1)]
+    assert_as_exact(kernels.swiglu, lambda gate, up: F.silu(gate) * up, inputs, atol=2e-6)
+
+
+def test_swiglu_at_the_ends_and_in_any_layout() -> None:
+    def twin(gate: Tensor, up: Tensor) -> Tensor:
+        return F.silu(gate) * up
+
+    assert_as_exact(kernels.swiglu, twin, [normal(5, 40_001).T, normal(40_001, 5, seed=2)], atol=2e-6)
+    gate = torch.tensor([-3e38, -200.0, -80.0, -0.0, 0.0, 80.0, 200.0, 1e15])
+    assert_as_exact(kernels.swiglu, twin, [gate, normal(8)], atol=2e-6)
+    for place in range(2):
+        inputs = [torch.ones(3), torch.ones(3)]
+        inputs[place][1] = torch.nan
+        assert all(x.isnan().tolist()[::2] == [False, False] for x in gradients(kernels.swiglu, inputs))
+        assert gradients(kernels.swiglu, inputs)[0].isnan()[1]
+
+
 @given(axes=st.lists(st.integers(0, 4), max_size=3), size=st.integers(1, 70), seed=st.integers(0, 1000))
 def test_rms_norm(axes: list[int], size: int, seed: int) -> None:
     x = normal(*axes, size, seed=seed)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from typing import Any
 
 import pytest
@@ -13,7 +14,6 @@ from onward.model.language_model import Pass
 from onward.model.mlp import ACTIVATIONS, make_mlp
 
 SHARED = Pass(positions=torch.zeros(1, 1, dtype=torch.long))
-KINDS = [*ACTIVATIONS, "swiglu"]
 
 
 def mlp(activation: str, d_model: int = 1, d_mlp: int = 1, **changes: Any) -> nn.Module:
@@ -51,7 +51,7 @@ def test_gelu_is_gpt2s() -> None:
     assert not torch.allclose(ACTIVATIONS["gelu"](numbers), nn.GELU()(numbers), atol=1e-5)
 
 
-@pytest.mark.parametrize("activation", KINDS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_hooks_see_the_nonlinearity_from_both_sides(activation: str) -> None:
     layer = mlp(activation, 3, 5)
     for parameter in layer.parameters():
@@ -73,7 +73,7 @@ def test_hooks_see_the_nonlinearity_from_both_sides(activation: str) -> None:
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("activation", KINDS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_gradients(activation: str, bias: bool) -> None:
     layer = mlp(activation, 2, 3, bias=bias).double()
     for parameter in layer.parameters():
@@ -84,3 +84,29 @@ def test_gradients(activation: str, bias: bool) -> None:
 
     resid = torch.randn(1, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(2), requires_grad=True)
     assert torch.autograd.gradcheck(call, (resid, *layer.parameters()))
+
+
+@pytest.mark.parametrize("activation", ["gelu", "relu_squared", "swiglu"])
+def test_what_the_activation_made_is_not_kept_and_changes_no_gradient(activation: str) -> None:
+    layer = mlp(activation, 3, 20)
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter, generator=torch.Generator().manual_seed(1))
+    resid = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(2), requires_grad=True)
+    bend, made = layer.activation, []
+
+    def watched(*pre: Tensor) -> Tensor:
+        made.append(weakref.ref(post := bend(*pre)))
+        return post
+
+    layer.activation = watched
+    out = layer(resid, SHARED)
+    assert [post() for post in made] == [None]
+    remade = torch.autograd.grad(out.sin().sum(), (resid, *layer.parameters()))
+    assert len(made) == 2
+    name_hook_points(layer)
+    kept = layer(resid, Pass(positions=SHARED.positions, hooks=Hooks(record="post")))
+    assert len(made) == 3
+    expected = torch.autograd.grad(kept.sin().sum(), (resid, *layer.parameters()))
+    assert all(torch.equal(one, other) for one, other in zip(remade, expected, strict=True))
+    with torch.no_grad():
+        assert torch.equal(layer(resid, SHARED), kept)

@@ -17,7 +17,7 @@ def training(batch_size: int, micro_batch_size: int = 0) -> TrainingConfig:
 
 def test_a_batch_that_does_not_fit_says_what_it_wants_and_what_to_lower() -> None:
     check_fits(MODEL, training(32), free_bytes=1 << 30)
-    with pytest.raises(ConfigError, match=r"wants about 5\.\d GiB .*1\.0 GiB are free.*micro_batch_size=256"):
+    with pytest.raises(ConfigError, match=r"wants about 3\.\d GiB .*1\.0 GiB are free.*micro_batch_size=256"):
         check_fits(MODEL, training(512), free_bytes=1 << 30)
     with pytest.raises(ConfigError, match="smaller --size, or a shorter context"):
         check_fits(MODEL, training(512, 1), free_bytes=1 << 20)

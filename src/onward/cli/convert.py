@@ -19,7 +19,7 @@ def convert(
     """Convert a model: one of onward for transformers, one of Hugging Face or GGUF for onward.
 
     ```
-    onward convert runs/demo demo-hf                    # for transformers, as gpt2, llama or nanochat
+    onward convert runs/demo demo-hf                    # for transformers, as gpt2, llama, qwen3 or nanochat
     onward convert SmolLM2.gguf smollm2                 # for onward
     onward convert SmolLM2.gguf smollm2-hf --to huggingface
     ```

@@ -80,7 +80,7 @@ class ModelConfig:
     """Size of a value; 0: d_head."""
     d_mlp: int = 0
     """Width of the feedforward layer; 0: 4 d_model, or 8/3 d_model, rounded up to a multiple of 32, for swiglu."""
-    activation: Literal["relu", "gelu", "relu_squared", "swiglu"] = "relu_squared"
+    activation: Literal["relu", "gelu", "relu_squared", "swiglu"] = "swiglu"
     """The feedforward layer's nonlinearity; gelu is GPT-2's tanh form, swiglu Llama's gated unit."""
     norm: Literal["layer", "rms", "rms_gain"] = "rms"
     """LayerNorm, or RMSNorm without or with a learned gain."""
@@ -194,7 +194,7 @@ def _refuse_contradictions(config: ModelConfig) -> None:
 
 FORMS: dict[str, dict[str, Any]] = {
     "onward": {
-        "activation": "relu_squared",
+        "activation": "swiglu",
         "norm": "rms",
         "norm_order": "pre",
         "positions": "rotary",

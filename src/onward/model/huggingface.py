@@ -1,4 +1,4 @@
-"""Hugging Face's model folders, both ways: config, weight names and weight layouts of gpt2, llama and nanochat.
+"""Hugging Face's model folders, both ways: configs, weight names and layouts of gpt2, llama, qwen3 and nanochat.
 
 An architecture is a table: what of a ModelConfig its config.json says under which key, and what holds for every model
 of it. A config of ours is written as the first architecture whose reading gives the same model back.
@@ -75,6 +75,11 @@ _LLAMA_MODULES = {
 
 def _llama_layout(_config: ModelConfig) -> Layout:
     return Layout(modules=_LLAMA_MODULES, ignored=re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq"))
+
+
+def _qwen3_layout(_config: ModelConfig) -> Layout:
+    norms = {f"blocks.{{}}.attn.{x}_norm": f"model.layers.{{}}.self_attn.{x}_norm" for x in "qk"}
+    return Layout(modules={**_LLAMA_MODULES, **norms})
 
 
 def _nanochat_layout(config: ModelConfig) -> Layout:
@@ -170,6 +175,21 @@ ARCHITECTURES = {
         activations={"silu": "swiglu"},
         layout=_llama_layout,
     ),
+    "qwen3": _Architecture(
+        class_name="Qwen3ForCausalLM",
+        keys={**_LLAMA_KEYS, "d_head": ("head_dim", 128)},
+        always={
+            **_COMMON,
+            "norm": "rms_gain",
+            "positions": "rotary",
+            "embed_norm": False,
+            "qk_norm": True,
+            "bias": False,
+        },
+        only={"attention_bias": False, "use_sliding_window": False},
+        activations={"silu": "swiglu"},
+        layout=_qwen3_layout,
+    ),
     "nanochat": _Architecture(
         class_name="NanoChatForCausalLM",
         keys={**_LLAMA_KEYS, "activation": ("hidden_act", "relu2")},
@@ -241,8 +261,9 @@ def _read_rotary(values: Values, where: Path) -> dict[str, Any]:
 def config_to_huggingface(config: ModelConfig) -> dict[str, Any]:
     """The config.json of the first architecture that can be this model exactly.
 
-    A model without biases becomes one whose biases are 0, one without gains one whose gains are 1, and sinusoidal
-    positions become learned ones with the same table; so gpt2 and llama can be more than they seem.
+    A model without biases becomes one whose biases are 0, one without gains one whose gains are 1, sinusoidal positions
+    become learned ones with the same table, and a norm of the embeddings is done once, before they are written; so
+    these architectures can be more than they seem.
 
     Raises:
         ConfigError: none can; with what stands in the way.
@@ -279,6 +300,8 @@ def _write_config(config: ModelConfig, name: str, architecture: _Architecture) -
     values[activation] = known.get(config.activation, next(iter(architecture.activations)))
     if name == "llama":
         values["mlp_bias"] = config.bias
+    if _is_normed_once(config, architecture.always):
+        values[architecture.keys["tied_embeddings"][0]] = False
     if architecture.rotary:
         values["rope_theta"] = config.rotary_theta
         values["rope_scaling"] = _write_scaling(config.rotary_scaling)
@@ -308,11 +331,18 @@ def _write_scaling(scaling: RotaryScaling | None) -> dict[str, Any] | None:
 def _is_neutral(field: str, config: ModelConfig, twin: ModelConfig) -> bool:
     """Whether the twin, which is different in this field, can be the same model for some weights."""
     change = (getattr(config, field), getattr(twin, field))
+    if _is_normed_once(config, vars(twin)) and field in ("embed_norm", "tied_embeddings"):
+        return True
     return field in ("dropout", "embed_dropout") or (field, *change) in (
         ("bias", False, True),
         ("norm", "rms", "rms_gain"),
         ("positions", "sinusoidal", "learned"),
     )
+
+
+def _is_normed_once(config: ModelConfig, theirs: Mapping[str, Any]) -> bool:
+    """Whether the embeddings are normed when they are written: nothing comes between, and unembed has its own."""
+    return config.embed_norm and not theirs["embed_norm"] and config.positions == "rotary" == theirs["positions"]
 
 
 # ---- folders ----
@@ -352,7 +382,7 @@ def write_huggingface_folder(folder: Path, model: Decoder) -> str:
         raise ConfigError("Hugging Face's layouts hold no adapters; merge them into the weights first")
     values = config_to_huggingface(model.config)
     twin = config_from_huggingface(values, folder / CONFIG)
-    weights = _widened(model, blueprint(twin))
+    weights = _widened(model, twin)
     write_tensors(folder / WEIGHTS, ARCHITECTURES[values["model_type"]].layout(twin).write(weights), {"format": "pt"})
     ids: dict[str, Any] = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
     if model.tokenizer is not None:
@@ -404,16 +434,24 @@ def _drop_tied_head(stored: dict[str, StoredTensor], modules: Mapping[str, str],
         )
 
 
-def _widened(model: Decoder, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The model's weights on the CPU, and those that it does without: biases of 0, gains of 1, sinusoidal positions."""
+def _widened(model: Decoder, twin: ModelConfig) -> dict[str, Tensor]:
+    """The model's weights on the CPU as those of its twin, and those that it does without.
+
+    They are biases of 0, gains of 1, the table of sinusoidal positions, and an unembedding that was tied.
+    """
     weights = own_weights(model)
+    if _is_normed_once(model.config, vars(twin)):
+        weights.setdefault("unembed.weight", weights["embed.weight"])
+        with torch.no_grad():
+            weights["embed.weight"] = model.embed_norm(weights["embed.weight"])
+    wanted = blueprint(twin)
     for name, empty in wanted.items():
         if name not in weights:
             if name == "position_embed.weight":
                 weights[name] = sinusoidal_table(*empty.shape)
             else:
                 weights[name] = torch.full(empty.shape, 1.0 if name.endswith("norm.weight") else 0.0)
-    return {name: weight.float().cpu() for name, weight in weights.items()}
+    return {name: weights[name].float().cpu() for name in wanted}
 
 
 def _read_tokenizer(folder: Path, config: ModelConfig) -> Tokenizer | None:

@@ -66,6 +66,17 @@ def relu_squared(x: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
     return _elementwise(_kernels.relu_squared, x)
 
 
+def swiglu(gate: Float[Tensor, "*axes"], up: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
+    """What a gate lets through, up · gate / (1 + e^-gate), by the kernel of csrc/activations.cpp.
+
+    >>> swiglu(gate=torch.tensor([-100.0, 0.0, 100.0]), up=torch.tensor([2.0, 2.0, 2.0])).tolist()
+    [-0.0, 0.0, 200.0]
+    """
+    if _wants_gradient(gate, up):
+        return _Swiglu.apply(gate, up)  # type: ignore[no-untyped-call]
+    return _elementwise(_kernels.swiglu, gate, up)
+
+
 def rms_norm(x: Float[Tensor, "*axes size"], epsilon: float) -> Float[Tensor, "*axes size"]:
     """Each vector divided by its root mean square, by the kernel of csrc/vectors.cpp.
 
@@ -160,6 +171,22 @@ class _ReluSquared(torch.autograd.Function):
     @_once
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return _elementwise(_kernels.relu_squared_gradient, *ctx.saved_tensors, gradient)
+
+
+class _Swiglu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+        ctx.save_for_backward(gate, up)
+        return _elementwise(_kernels.swiglu, gate, up)
+
+    @staticmethod
+    @_once
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        gate, up = ctx.saved_tensors
+        gate_gradient, up_gradient = torch.empty_like(gate), torch.empty_like(gate)
+        laid_out = [_laid_out_as(gate_gradient, x) for x in (gate, up, gradient, gate_gradient, up_gradient)]
+        _kernels.swiglu_gradient(*(x.data_ptr() for x in laid_out), gate.numel())
+        return gate_gradient, up_gradient
 
 
 class _RMSNorm(torch.autograd.Function):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -25,7 +27,31 @@ def relu_squared(pre: Tensor) -> Tensor:
     return kernels.relu_squared(pre) if kernels.suits_kernels(pre) else F.relu(pre).square()
 
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": gelu, "relu_squared": relu_squared}
+def swiglu(gate: Tensor, up: Tensor) -> Tensor:
+    """What a gate lets through: up · gate / (1 + e^-gate) (Shazeer, GLU Variants Improve Transformer, 2020)."""
+    return kernels.swiglu(gate, up) if kernels.suits_kernels(gate, up) else F.silu(gate) * up
+
+
+Activation = Callable[..., Tensor]
+ACTIVATIONS: dict[str, Activation] = {"relu": F.relu, "gelu": gelu, "relu_squared": relu_squared, "swiglu": swiglu}
+
+
+@contextlib.contextmanager
+def _remade(post: Tensor, activation: Activation, *pre: Tensor) -> Iterator[None]:
+    """What is called in here keeps `pre` for its way back in place of `post`, which is then made once more.
+
+    The activation keeps `pre` anyway, so that a fifth of what a block keeps is saved for a hundredth of its time.
+    """
+    kept, address = [x.detach() for x in pre], post.data_ptr()  # not `post`: torch holds on to both functions
+
+    def pack(x: Tensor) -> Tensor | torch.Size:
+        return x.shape if x.data_ptr() == address else x
+
+    def unpack(x: Tensor | torch.Size) -> Tensor:
+        return x if isinstance(x, Tensor) else activation(*kept).view(x)
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
+        yield
 
 
 class MLP(nn.Module):
@@ -45,34 +71,31 @@ class MLP(nn.Module):
 
     def forward(self, resid: Float[Tensor, "batch pos d_model"], shared: Pass) -> Float[Tensor, "batch pos d_model"]:
         """What the feedforward layer adds to the residual stream."""
-        pre = self.hook_pre(self.up_proj(resid), shared.hooks)
-        post = self.hook_post(self.activation(pre), shared.hooks)
-        return self.hook_out(self.down_proj(post), shared.hooks)
+        return self._bend_and_narrow(shared, self.hook_pre(self.up_proj(resid), shared.hooks))
+
+    def _bend_and_narrow(self, shared: Pass, *pre: Tensor) -> Tensor:
+        post = self.hook_post(self.activation(*pre), shared.hooks)
+        # A hook may have changed `post`; and only the kernels refuse the second derivative, which would come out wrong.
+        is_remade = shared.hooks is None and post.requires_grad and kernels.suits_kernels(post)
+        with _remade(post, self.activation, *pre) if is_remade else contextlib.nullcontext():
+            return self.hook_out(self.down_proj(post), shared.hooks)
 
 
-class GatedMLP(nn.Module):
-    """Widen twice, let one bend and gate the other, narrow: SwiGLU (Shazeer, GLU Variants Improve Transformer, 2020).
+class GatedMLP(MLP):
+    """Widen twice, let one bend and gate the other, narrow: SwiGLU.
 
-    Hooks: `pre` and `post` (batch, pos, d_mlp), what the nonlinearity sees and what is narrowed, which is the bent gate
-    times the other; `out` (batch, pos, d_model).
+    Hooks: as those of MLP; `pre` is what the gate is made of, `post` what it has let through.
     """
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
+        super().__init__(config)
         self.gate_proj = Linear(config.d_model, config.d_mlp, bias=config.bias)
-        self.up_proj = Linear(config.d_model, config.d_mlp, bias=config.bias)
-        self.down_proj = Linear(config.d_mlp, config.d_model, bias=config.bias)
-        self.hook_pre = HookPoint()
-        self.hook_post = HookPoint()
-        self.hook_out = HookPoint()
 
     def forward(self, resid: Float[Tensor, "batch pos d_model"], shared: Pass) -> Float[Tensor, "batch pos d_model"]:
         """What the feedforward layer adds to the residual stream."""
-        pre = self.hook_pre(self.gate_proj(resid), shared.hooks)
-        post = self.hook_post(F.silu(pre) * self.up_proj(resid), shared.hooks)
-        return self.hook_out(self.down_proj(post), shared.hooks)
+        return self._bend_and_narrow(shared, self.hook_pre(self.gate_proj(resid), shared.hooks), self.up_proj(resid))
 
 
-def make_mlp(config: ModelConfig) -> MLP | GatedMLP:
+def make_mlp(config: ModelConfig) -> MLP:
     """The kind of feedforward layer that the config asks for."""
     return GatedMLP(config) if config.activation == "swiglu" else MLP(config)

@@ -10,6 +10,7 @@ from onward.errors import TokenizerError
 from onward.model.config import ModelConfig
 from onward.tokenizer import Tokenizer, simple
 from onward.training.config import TokenizerKind
+from onward.training.memory import kept_a_token
 
 DEFAULT_SIZE = "small"
 DEFAULT_MINUTES = 3.0
@@ -22,8 +23,7 @@ _SHORT = 8192
 # A fifth of what AdamW has from nothing; adapters need several times the rate of all weights (Schulman et al., LoRA
 # Without Regret, 2025, find ten; a base of 0.1 million parameters learned 104 conversations best with ten and more).
 _FINE_TUNING_RATE, _LORA_FACTOR = 0.0006, 5
-_ACTIVATION_BYTES = 1 << 31
-_WIDTHS_KEPT = 16  # of the residual stream, that a block keeps for its backward pass
+_KEPT_BYTES = 1 << 30
 _FEWEST_TOKENS = 257  # the bytes and the end token
 
 
@@ -106,14 +106,14 @@ def default_fine_tuning(
 
 
 def windows_at_once(model: ModelConfig, window_length: int, batch_size: int) -> int:
-    """The most windows of a batch, in equal parts, whose activations fit into about two gigabytes.
+    """The most windows of a batch, in equal parts, of which a gigabyte is kept for the way back.
 
     >>> from onward.model.config import preset
     >>> windows_at_once(preset("gpt2"), 512, batch_size=8), windows_at_once(preset("small", vocab_size=512), 128, 32)
-    (2, 32)
+    (4, 32)
     """
-    width = _WIDTHS_KEPT * model.d_model + 4 * model.d_mlp + 2 * model.n_heads * window_length
-    most = max(int(_ACTIVATION_BYTES / (4 * model.n_layers * width * window_length)), 1)
+    numbers = model.n_layers * kept_a_token(model, window_length, "float32")
+    most = max(int(_KEPT_BYTES / (4 * numbers * window_length)), 1)
     return next(size for size in range(min(most, batch_size), 0, -1) if batch_size % size == 0)
 
 
