@@ -184,8 +184,10 @@ class _Swiglu(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         gate, up = ctx.saved_tensors
         gate_gradient, up_gradient = torch.empty_like(gate), torch.empty_like(gate)
-        laid_out = [_laid_out_as(gate_gradient, x) for x in (gate, up, gradient, gate_gradient, up_gradient)]
-        _kernels.swiglu_gradient(*(x.data_ptr() for x in laid_out), gate.numel())
+        up, gradient = _laid_out_as(gate_gradient, up), _laid_out_as(gate_gradient, gradient)
+        gate = _laid_out_as(gate_gradient, gate)
+        places = gate.data_ptr(), up.data_ptr(), gradient.data_ptr(), gate_gradient.data_ptr(), up_gradient.data_ptr()
+        _kernels.swiglu_gradient(*places, gate.numel())
         return gate_gradient, up_gradient
 
 
