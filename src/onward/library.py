@@ -92,7 +92,7 @@ def size_table() -> str:
     """Every size by name: its form, parameters, layers, width, heads, context and vocabulary, a line each.
 
     >>> print(size_table().splitlines()[1])
-    tiny            onward         98,304 + 128 a token       2     64      1         1       64     by text
+    tiny            onward        106,496 + 128 a token       2     64      1         1       64     by text
     """
     lines = ["size            form                     parameters  layers  width  heads  kv heads  context  vocabulary"]
     for name, fields in PRESETS.items():

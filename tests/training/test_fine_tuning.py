@@ -182,7 +182,7 @@ def test_from_a_run_or_a_folder_of_hugging_face(tune: Tune, tmp_path: Path, form
         convert(run.folder, source)
     again, tuned = tune("chats.jsonl", name="second", base=source, lora=2)
     assert tuned.base is not None
-    assert tuned.base.fingerprint == fingerprint(load(run.folder))  # whatever its form
+    assert tuned.base.fingerprint == fingerprint(load(source))
     train(again, tuned)
     third, _ = tune("chats.jsonl", name="third", base=again.folder)  # from adapters, merged
     tokens = torch.arange(10).unsqueeze(0)
@@ -334,7 +334,7 @@ def test_bases_that_are_none(tune: Tune, base_folder: Path, tmp_path: Path) -> N
     with pytest.raises(CheckpointError, match="no architecture 'rnn'; known: decoder"):
         tune("chats.jsonl", name="2", base=tmp_path / "other")
     write_json(broken("bert") / "config.json", {"model_type": "bert"})
-    with pytest.raises(CheckpointError, match="model_type is 'bert'; onward reads gpt2, llama, nanochat"):
+    with pytest.raises(CheckpointError, match="model_type is 'bert'; onward reads gpt2, llama, qwen3, nanochat"):
         tune("chats.jsonl", name="3", base=tmp_path / "bert")
     Tokenizer.train_on([TINY_TEXT], vocab_size=310).save(broken("mixed") / "tokenizer.json")
     with pytest.raises(CheckpointError, match="tokenizer has 310 tokens and the model 300"):

@@ -31,7 +31,7 @@ def choose_size(n_bytes: int, minutes: float, peak_flops: float) -> tuple[str, s
     >>> choose_size(1_000_000, minutes=10, peak_flops=100e9)[0]
     'small'
     >>> print(choose_size(1_000_000, minutes=1, peak_flops=100e9)[1])
-    tiny sees about 14 tokens a parameter in 1 minute; small would see 0.39, fewer than 2
+    tiny sees about 13 tokens a parameter in 1 minute; small would see 0.37, fewer than 2
     """
     chosen, reason, limits = SIZES[0], "", ""
     for name in SIZES:
