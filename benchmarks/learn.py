@@ -37,9 +37,9 @@ def main() -> None:
     """Print every run as it ends, then when each reached the target."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--steps", type=int, nargs="+", default=[100, 150, 175, 400, 1200])
+    parser.add_argument("--steps", type=int, nargs="+", default=[100, 160, 200, 400, 1200])
     parser.add_argument("--peer-steps", type=int, default=2000)
-    parser.add_argument("--learning-rates", type=float, nargs="*", default=[1e-3, 2e-3, 4e-3], help="of the short peer")
+    parser.add_argument("--learning-rates", type=float, nargs="*", default=[2e-3, 4e-3, 8e-3], help="of the short peer")
     parser.add_argument("--set", action="append", default=[], help="a setting of onward's runs")
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--one-thread", action="store_true", help="all on one thread, in processor seconds")
