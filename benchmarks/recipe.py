@@ -6,7 +6,7 @@ megabytes or more. The loss is that of text set aside, in windows: all of Shakes
 A row that is in the output file already is kept, so that a run which was stopped goes on. Loss at equal steps does not
 depend on what else the machine does; the processor's seconds of a step do, a little.
 Run: python benchmarks/recipe.py [--scale 10M --text FILE] [--out runs/recipe.jsonl] [--steps N] [--seeds 1 2]
-[--rows NAME …]
+[--rows NAME …] [--picture curves.png]
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from torch import nn
 
 from onward.data.text import bundled_text
 from onward.model.linear import Linear
+from onward.plots import Line, Panel
+from onward.plots import curves as draw
 from onward.run import Run
 from onward.training import muon
 from onward.training.config import RunConfig
@@ -90,10 +92,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="NAME")
+    parser.add_argument("--picture", type=Path, help="the loss in training, step by step, of the first seed")
     asked = parser.parse_args()
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     lines = asked.out.read_text(encoding="utf-8").splitlines() if asked.out.exists() else []
-    found = [json.loads(line) for line in lines]
+    found = [row for row in map(json.loads, lines) if "losses" in row]
     measured = {(row["name"], row["seed"], row["steps"]): row for row in found if row["scale"] == asked.scale}
     for seed in asked.seeds:
         for name in asked.rows:
@@ -112,6 +115,10 @@ def main() -> None:
         milliseconds = min(row["milliseconds"] for row in rows)
         spread = max(losses) - min(losses)
         print(f"{name:38}{statistics.mean(losses):8.4f}{change:+9.4f}{spread:8.4f}{milliseconds:11.0f}")
+    if asked.picture:
+        curves = [(name, measured[name, asked.seeds[0], asked.steps]["losses"]) for name in asked.rows]
+        lines = [Line(name, range(1, asked.steps + 1), losses) for name, losses in curves]
+        draw(asked.picture, [Panel(x="step", y="training loss (nats a token)", lines=lines)], n_columns=1)
 
 
 def measure(scale: str, text: Path, name: str, seed: int, steps: int) -> dict[str, Any]:
@@ -128,15 +135,16 @@ def measure(scale: str, text: Path, name: str, seed: int, steps: int) -> dict[st
         trainer = Trainer(run, dataclasses.replace(config, training=training))
         muon._MOMENTUM = 0.95 if name.startswith("Muon remembers") else MOMENTUM
         fill(trainer.model, FILLED.get(name, ()), seed)
-        seconds = []
+        seconds, losses = [], []
         for _ in range(steps):
             began = time.process_time()
-            trainer.step()
+            losses.append(trainer.step().loss)
             seconds.append(time.process_time() - began)
         most_tokens = None if scale == "0.8M" else EVALUATION_TOKENS
         loss = evaluate(trainer.model, trainer.validation_text, most_tokens=most_tokens).loss
     quick = sorted(seconds)[len(seconds) // 4]
-    return {"scale": scale, "name": name, "seed": seed, "steps": steps, "loss": loss, "milliseconds": 1000 * quick}
+    row = {"scale": scale, "name": name, "seed": seed, "steps": steps, "loss": loss, "milliseconds": 1000 * quick}
+    return {**row, "losses": [round(loss, 4) for loss in losses]}
 
 
 @torch.no_grad()

@@ -52,7 +52,7 @@ struct ReluSquared {
 struct Swiglu {
   static ONWARD_INLINE Floats of(Floats gate, Floats up) {
     gate = gate < kLeastGate ? Floats{} + kLeastGate : gate;
-    return gate * up / (1.0f + exp2(gate * kPerPower));
+    return gate / (1.0f + exp2(gate * kPerPower)) * up;
   }
 };
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 
@@ -145,6 +146,9 @@ def test_swiglu_at_the_ends_and_in_any_layout() -> None:
     assert_as_exact(kernels.swiglu, twin, [normal(5, 40_001).T, normal(40_001, 5, seed=2)], atol=2e-6)
     gate = torch.tensor([-3e38, -200.0, -80.0, -0.0, 0.0, 80.0, 200.0, 1e15])
     assert_as_exact(kernels.swiglu, twin, [gate, normal(8)], atol=2e-6)
+    with pytest.raises(ConfigError, match="one shape"):
+        inspect.unwrap(kernels.swiglu)(normal(4, 1), normal(1, 3))  # before jaxtyping refuses it
+    assert kernels.swiglu(torch.tensor([-50.0]), torch.tensor([1e37])).isfinite().all()
     for place in range(2):
         inputs = [torch.ones(3), torch.ones(3)]
         inputs[place][1] = torch.nan

@@ -110,3 +110,22 @@ def test_what_the_activation_made_is_not_kept_and_changes_no_gradient(activation
     assert all(torch.equal(one, other) for one, other in zip(remade, expected, strict=True))
     with torch.no_grad():
         assert torch.equal(layer(resid, SHARED), kept)
+
+
+def test_weights_that_change_before_the_way_back_are_noticed() -> None:
+    layer = fill(mlp("swiglu"), gate_proj=[[1.0]], up_proj=[[2.0]], down_proj=[[10.0]])
+    out = layer(torch.ones(1, 1, 1, requires_grad=True), SHARED)
+    with torch.no_grad():
+        layer.down_proj.weight.mul_(2)
+    with pytest.raises(RuntimeError, match="changed in place"):
+        out.sum().backward()
+
+
+def test_the_second_derivative_of_relu() -> None:
+    """Which the kernels of the others refuse: half the square of 2 * 3 x, whose slope changes by 36."""
+    layer = fill(mlp("relu"), up_proj=[[3.0]], down_proj=[[2.0]])
+    x = torch.ones(1, 1, 1, requires_grad=True)
+    (slope,) = torch.autograd.grad(layer(x, SHARED).square().sum() / 2, x, create_graph=True)
+    assert torch.autograd.grad(slope.sum(), [x, layer.down_proj.weight])[0].item() == 36.0
+    (slope,) = torch.autograd.grad(layer(x, SHARED).sum(), layer.down_proj.weight, create_graph=True)
+    assert torch.autograd.grad(slope.sum(), x)[0].item() == 3.0

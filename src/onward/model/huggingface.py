@@ -1,7 +1,7 @@
 """Hugging Face's model folders, both ways: configs, weight names and layouts of gpt2, llama, qwen3 and nanochat.
 
 An architecture is a table: what of a ModelConfig its config.json says under which key, and what holds for every model
-of it. A config of ours is written as the first architecture whose reading gives the same model back.
+of it. A config of ours is written as the first architecture that is the same function.
 """
 
 from __future__ import annotations
@@ -177,7 +177,14 @@ ARCHITECTURES = {
     ),
     "qwen3": _Architecture(
         class_name="Qwen3ForCausalLM",
-        keys={**_LLAMA_KEYS, "d_head": ("head_dim", 128)},
+        keys={
+            **_LLAMA_KEYS,
+            "vocab_size": ("vocab_size", 151936),
+            "context_length": ("max_position_embeddings", 32768),
+            "n_kv_heads": ("num_key_value_heads", 32),
+            "d_head": ("head_dim", 128),
+            "d_mlp": ("intermediate_size", 22016),
+        },
         always={
             **_COMMON,
             "norm": "rms_gain",

@@ -72,6 +72,8 @@ def swiglu(gate: Float[Tensor, "*axes"], up: Float[Tensor, "*axes"]) -> Float[Te
     >>> swiglu(gate=torch.tensor([0.0, 100.0]), up=torch.tensor([2.0, 2.0])).tolist()
     [0.0, 200.0]
     """
+    if gate.shape != up.shape:
+        raise ConfigError(f"a gate and what it lets through have one shape; got {gate.shape} and {up.shape}")
     if _wants_gradient(gate, up):
         return _Swiglu.apply(gate, up)  # type: ignore[no-untyped-call]
     return _elementwise(_kernels.swiglu, gate, up)
@@ -184,8 +186,7 @@ class _Swiglu(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         gate, up = ctx.saved_tensors
         gate_gradient, up_gradient = torch.empty_like(gate), torch.empty_like(gate)
-        up, gradient = _laid_out_as(gate_gradient, up), _laid_out_as(gate_gradient, gradient)
-        gate = _laid_out_as(gate_gradient, gate)
+        gate, up, gradient = (_laid_out_as(gate_gradient, x) for x in (gate, up, gradient))
         places = gate.data_ptr(), up.data_ptr(), gradient.data_ptr(), gate_gradient.data_ptr(), up_gradient.data_ptr()
         _kernels.swiglu_gradient(*places, gate.numel())
         return gate_gradient, up_gradient

@@ -44,11 +44,16 @@ def _remade(post: Tensor, activation: Activation, *pre: Tensor) -> Iterator[None
     """
     kept, address = [x.detach() for x in pre], post.data_ptr()  # not `post`: torch holds on to both functions
 
-    def pack(x: Tensor) -> Tensor | torch.Size:
-        return x.shape if x.data_ptr() == address else x
+    def pack(x: Tensor) -> tuple[Tensor, int] | torch.Size:
+        return x.shape if x.data_ptr() == address else (x, x._version)
 
-    def unpack(x: Tensor | torch.Size) -> Tensor:
-        return x if isinstance(x, Tensor) else activation(*kept).view(x)
+    def unpack(packed: tuple[Tensor, int] | torch.Size) -> Tensor:
+        if isinstance(packed, torch.Size):
+            return activation(*kept).view(packed)
+        x, version = packed
+        if x._version != version:  # torch looks itself only where there are no such functions
+            raise RuntimeError("a weight of the feedforward layer was changed in place before its way back")
+        return x
 
     with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
         yield
@@ -65,6 +70,7 @@ class MLP(nn.Module):
         self.up_proj = Linear(config.d_model, config.d_mlp, bias=config.bias)
         self.down_proj = Linear(config.d_mlp, config.d_model, bias=config.bias)
         self.activation = ACTIVATIONS[config.activation]
+        self._keeps_pre = config.activation != "relu"  # which goes back from what it made
         self.hook_pre = HookPoint()
         self.hook_post = HookPoint()
         self.hook_out = HookPoint()
@@ -75,8 +81,8 @@ class MLP(nn.Module):
 
     def _bend_and_narrow(self, shared: Pass, *pre: Tensor) -> Tensor:
         post = self.hook_post(self.activation(*pre), shared.hooks)
-        # A hook may have changed `post`; and only the kernels refuse the second derivative, which would come out wrong.
-        is_remade = shared.hooks is None and post.requires_grad and kernels.suits_kernels(post)
+        # A hook may have changed `post`; and elsewhere than in the kernels, more than `pre` is kept anyway.
+        is_remade = self._keeps_pre and shared.hooks is None and post.requires_grad and kernels.suits_kernels(post)
         with _remade(post, self.activation, *pre) if is_remade else contextlib.nullcontext():
             return self.hook_out(self.down_proj(post), shared.hooks)
 

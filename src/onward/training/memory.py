@@ -36,21 +36,19 @@ def keep_freed_memory() -> None:
             library.mallopt(_M_TRIM_THRESHOLD, -1)
 
 
-def kept_a_token(model: ModelConfig, window_length: int, dtype: str) -> int:
+def kept_a_token(model: ModelConfig, explicit_length: int = 0) -> int:
     """How many numbers a block keeps of each token for the way back: what its products, norms and activation read.
 
-    Where the kernels are not used, the patterns of attention have a number for each pair of positions.
+    Where attention is explicit, its patterns have a number for each pair of positions of such a length.
 
     >>> from onward.model.config import preset
-    >>> kept_a_token(preset("small", vocab_size=512, activation="gelu"), 128, "float32") / 128
+    >>> kept_a_token(preset("small", vocab_size=512, activation="gelu")) / 128
     12.0
     """
     heads = 2 * (model.n_heads + model.n_kv_heads) * model.d_head + (model.n_heads + model.n_kv_heads) * model.d_value
     feedforward = (2 if model.activation == "swiglu" else 1) * model.d_mlp
-    is_explicit = dtype != "float32" and window_length <= LONGEST_EXPLICIT
-    pairs = 2 * model.n_heads * window_length if is_explicit else 0
-    norms = (4 if model.norm == "layer" else 2) * model.d_model
-    return norms + heads + feedforward + pairs
+    norms = (2 if model.norm == "rms" else 4) * model.d_model
+    return norms + heads + feedforward + 2 * model.n_heads * explicit_length
 
 
 def step_bytes(model: ModelConfig, training: TrainingConfig) -> int:
@@ -65,7 +63,9 @@ def step_bytes(model: ModelConfig, training: TrainingConfig) -> int:
     """
     length = training.window_length or model.context_length
     tokens = training.micro_batch_size * length
-    kept = tokens * model.n_layers * kept_a_token(model, length, training.dtype)
+    is_kernels = training.dtype == "float32" and not training.compile
+    is_explicit = training.device == "cpu" and length <= LONGEST_EXPLICIT and not is_kernels
+    kept = tokens * model.n_layers * kept_a_token(model, length if is_explicit else 0)
     passing = tokens * (4 * model.d_model + 4 * model.d_mlp)
     logits = 3 * min(tokens * model.vocab_size, LOGITS_AT_ONCE)
     holes = _HOLES if training.device == "cpu" else 1.0

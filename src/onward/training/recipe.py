@@ -112,7 +112,7 @@ def windows_at_once(model: ModelConfig, window_length: int, batch_size: int) -> 
     >>> windows_at_once(preset("gpt2"), 512, batch_size=8), windows_at_once(preset("small", vocab_size=512), 128, 32)
     (4, 32)
     """
-    numbers = model.n_layers * kept_a_token(model, window_length, "float32")
+    numbers = model.n_layers * kept_a_token(model)
     most = max(int(_KEPT_BYTES / (4 * numbers * window_length)), 1)
     return next(size for size in range(min(most, batch_size), 0, -1) if batch_size % size == 0)
 
