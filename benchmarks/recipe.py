@@ -96,7 +96,7 @@ def main() -> None:
     asked = parser.parse_args()
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     lines = asked.out.read_text(encoding="utf-8").splitlines() if asked.out.exists() else []
-    found = [row for row in map(json.loads, lines) if "losses" in row]
+    found = [row for row in map(json.loads, lines) if "losses" in row]  # those without were of another recipe
     measured = {(row["name"], row["seed"], row["steps"]): row for row in found if row["scale"] == asked.scale}
     for seed in asked.seeds:
         for name in asked.rows:

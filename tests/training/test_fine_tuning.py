@@ -322,6 +322,14 @@ def test_what_makes_no_sense_is_refused(
         tune("chats.jsonl", *settings, **options)
 
 
+def test_a_fingerprint_is_the_same_whatever_form_holds_the_weights(tmp_path: Path) -> None:
+    sizes = {"vocab_size": 9, "context_length": 8, "n_layers": 1, "d_model": 8, "n_heads": 2}
+    model = random_decoder(ModelConfig(**sizes, activation="relu"))  # what nanochat has as it is
+    write_model_folder(tmp_path, model)
+    convert(tmp_path, tmp_path / "hf")
+    assert fingerprint(load(tmp_path)) == fingerprint(load(tmp_path / "hf")) == fingerprint(model)
+
+
 def test_bases_that_are_none(tune: Tune, base_folder: Path, tmp_path: Path) -> None:
     def broken(name: str) -> Path:
         return shutil.copytree(base_folder, tmp_path / name)
